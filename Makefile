@@ -1,0 +1,45 @@
+# One way in for people; CI runs the same targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOCK := requirements.lock
+
+.PHONY: help install demo test check schema lock clean
+
+help:
+	@echo "make demo     a local Azure, the controller and a served model, in one command"
+	@echo "make test     the test suite"
+	@echo "make check    format, lint, types, architecture, generated files"
+	@echo "make schema   generate desired_state/schema.json and its README again"
+	@echo "make lock     pin the newest versions that fit pyproject.toml"
+
+$(STAMP): pyproject.toml $(LOCK)
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(LOCK) --editable '.[dev]'
+	@touch $@
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/acaops demo desired_state
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/acaops validate desired_state
+
+schema: $(STAMP)
+	$(BIN)/python -m controller.reference
+
+# Constraints, not requirements: every package of the environment by exact version, but for acaops itself.
+lock: $(STAMP)
+	$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check > $(LOCK)
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,145 @@
+"""Puts a controller together: cloud, statuses, metrics, loop, watch, HTTP. It decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from controller import loop, objects, reconcile, settings
+from controller.cloud import azure
+from controller.model import desired
+from controller.plan import planner
+from controller.sources import manifest, watch
+from controller.status import store
+from controller.telemetry import http, metrics
+
+VERSION = importlib.metadata.version("acaops")
+
+
+@dataclass(frozen=True)
+class Controller:
+    """One controller over one state folder."""
+
+    cloud: azure.Azure
+    loop: loop.Loop
+
+    @property
+    def statuses(self) -> store.Store:
+        return self.loop.reconciler.statuses
+
+    @property
+    def reconciler(self) -> reconcile.Reconciler:
+        return self.loop.reconciler
+
+
+@contextlib.asynccontextmanager
+async def controller(chosen: settings.Settings) -> AsyncIterator[Controller]:
+    """A controller that has not looked at anything yet. Leaving lets the looks in hand end."""
+    statuses = store.Store(store.SourceStatus(str(chosen.folder)))
+    told = metrics.Metrics(version=VERSION, inventory=chosen.inventory)
+    scope = planner.Scope(chosen.inventory, chosen.allow)
+    async with azure.Azure(chosen.cloud) as cloud:
+        reconciler = reconcile.Reconciler(cloud, statuses, told, scope, lambda: datetime.now(UTC))
+        running = loop.Loop(chosen.folder, reconciler, chosen.backoff)
+        try:
+            yield Controller(cloud, running)
+        finally:
+            await running.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(one: Controller, chosen: settings.Settings) -> AsyncIterator[int]:
+    """Health, status and metrics over HTTP while inside; gives the port."""
+    statuses, told = one.statuses, one.reconciler.metrics
+
+    def find(kind: str, name: str) -> dict[str, Any] | None:
+        status = statuses.find(kind, name)
+        return status.as_json() if status else None
+
+    answers = http.Answers(
+        alive=lambda: True,
+        unready=lambda: statuses.unready(one.loop.source.keys if one.loop.source else ()),
+        status=lambda: statuses.snapshot().as_json(),
+        find=find,
+        metrics=lambda: (told.exposition(), metrics.CONTENT_TYPE),
+    )
+    app = http.application(answers, version=VERSION, inventory=chosen.inventory)
+    async with http.serve(app, chosen.host, port=chosen.port) as port:
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def watching(one: Controller, chosen: settings.Settings) -> AsyncIterator[None]:
+    """Load again on every change below the state folder or a content folder while inside."""
+    turn = asyncio.Event()
+    async with watch.Watch(lambda _: turn.set(), debounce=chosen.debounce) as watched:
+
+        async def follow() -> None:
+            while True:
+                watched.set_folders(_folders(one, chosen.folder))
+                await turn.wait()
+                turn.clear()
+                await one.loop.load()
+
+        following = asyncio.create_task(follow(), name="watch")
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+def _folders(one: Controller, folder: Path) -> set[Path]:
+    source = one.loop.source
+    contents = (path for app in source.apps for path, _ in app.contents) if source else ()
+    return {folder, *contents}
+
+
+def config(source: manifest.Source, *, view: objects.View, app: desired.InferenceApp) -> dict[str, str]:
+    """The six values AI Toolkit keeps in infra/inference.config.json, under its names."""
+    spec = source.environment(app.spec.environment_ref).spec
+    live = view.seen.app if view.seen else None
+    return {
+        "SUBSCRIPTION_ID": spec.subscription_id,
+        "RESOURCE_GROUP_NAME": spec.resource_group,
+        "STORAGE_ACCOUNT_NAME": view.ids.names.account,
+        "FILE_SHARE_NAME": view.ids.names.share,
+        "ACA_APP_NAME": live.name if live else "",
+        "ACA_APP_ENDPOINT": (view.endpoint or "").removeprefix("https://"),
+    }
+
+
+def write_config(path: Path, values: dict[str, str]) -> None:
+    """Write the values where AI Toolkit looks for them; one app's: the file has room for one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2) + "\n")
+
+
+async def until_settled(one: Controller, *, seconds: float, stop: asyncio.Event) -> bool:
+    """Wait until every object is Ready or Stalled, `seconds` at most; False when time ran out or `stop` was set."""
+    done = asyncio.Event()
+
+    def look(_: object) -> None:
+        keys = one.loop.source.keys if one.loop.source else ()
+        if all(loop.settled(one.statuses.get(key)) is not None for key in keys):
+            done.set()
+
+    end = one.statuses.subscribe(look)
+    look(None)
+    waits = [asyncio.create_task(done.wait()), asyncio.create_task(stop.wait())]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        end()
+        for wait in waits:
+            wait.cancel()
+    return done.is_set()
+
+

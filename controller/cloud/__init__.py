@@ -1,0 +1,1 @@
+"""The only room that knows the Azure SDK. Everything else sees Azure through `port.Cloud`."""

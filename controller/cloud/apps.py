@@ -1,0 +1,22 @@
+"""Writes of container apps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.cloud import ids, session
+
+
+async def create(cloud: session.Session, target: ids.Id, body: Any) -> None:
+    """PUT: 201 while it is made; the answer is half filled and not looked at (recorded: containerapp-put-create-*)."""
+    (app,) = target.names
+    client = await cloud.apps(target.subscription)
+    await client.container_apps.begin_create_or_update(target.group, app, body, polling=False)
+
+
+async def update(cloud: session.Session, target: ids.Id, body: Any) -> None:
+    """PATCH, a merge patch in which arrays are replaced whole: 202 with an empty body
+    (recorded: containerapp-patch-template)."""
+    (app,) = target.names
+    client = await cloud.apps(target.subscription)
+    await client.container_apps.begin_update(target.group, app, body, polling=False)

@@ -1,0 +1,118 @@
+"""`port.Cloud` on the real SDK. It decides nothing: bodies come ready, answers go out as they are, and what an
+error means is in `errors`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from azure.core.credentials_async import AsyncTokenCredential
+from pydantic import SecretStr
+
+from controller.cloud import accounts, apps, arm, endpoint, environments, errors, files, groups, ids, secret
+from controller.cloud import session as sessions
+from controller.cloud import workspaces as workspace_writes
+from controller.model import kinds, observed
+
+_Write = Callable[[sessions.Session, ids.Id, Any], Awaitable[None]]
+
+_CREATE: Mapping[kinds.Kind, _Write] = {
+    kinds.Kind.GROUP: groups.create,
+    kinds.Kind.ACCOUNT: accounts.create_account,
+    kinds.Kind.FILE_SERVICE: accounts.put_file_service,
+    kinds.Kind.SHARE: accounts.create_share,
+    kinds.Kind.WORKSPACE: workspace_writes.create,
+    kinds.Kind.ENVIRONMENT: environments.create,
+    kinds.Kind.STORAGE: environments.put_storage,
+    kinds.Kind.APP: apps.create,
+}
+_UPDATE: Mapping[kinds.Kind, _Write] = {
+    kinds.Kind.GROUP: groups.update,
+    kinds.Kind.ACCOUNT: accounts.update_account,
+    kinds.Kind.FILE_SERVICE: accounts.put_file_service,
+    kinds.Kind.SHARE: accounts.update_share,
+    kinds.Kind.WORKSPACE: workspace_writes.update,
+    kinds.Kind.ENVIRONMENT: environments.update,
+    kinds.Kind.STORAGE: environments.put_storage,
+    kinds.Kind.APP: apps.update,
+}
+
+
+class Azure:
+    """One cloud behind one session. Close it, or use it as a context manager."""
+
+    def __init__(self, cloud: str | None = None, *, credential: AsyncTokenCredential | None = None) -> None:
+        """`cloud` is ARM's address, None for the public one; raises ValueError unless it is https. Sends nothing."""
+        self._session = sessions.Session(cloud, credential=credential)
+
+    async def __aenter__(self) -> Azure:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def read(self, kind: kinds.Kind, resource_id: str) -> observed.Resource | None:
+        body = await arm.get(await self._client(kind, resource_id), resource_id, host=self._session.host)
+        return None if body is None else observed.Resource(body)
+
+    async def create(self, kind: kinds.Kind, resource_id: str, body: Mapping[str, Any]) -> None:
+        await self._write(_CREATE[kind], resource_id, body)
+
+    async def update(self, kind: kinds.Kind, resource_id: str, body: Mapping[str, Any]) -> None:
+        await self._write(_UPDATE[kind], resource_id, body)
+
+    async def revisions(self, app_id: str) -> tuple[observed.Resource, ...]:
+        items = await self._list(kinds.Kind.APP, f"{app_id}/revisions")
+        return tuple(sorted(items, key=lambda revision: str(revision.properties.get("createdTime", ""))))
+
+    async def replicas(self, revision_id: str) -> tuple[observed.Resource, ...]:
+        return await self._list(kinds.Kind.APP, f"{revision_id}/replicas")
+
+    async def account_keys(self, account_id: str) -> tuple[SecretStr, ...]:
+        answer = await self._post(kinds.Kind.ACCOUNT, f"{account_id}/listKeys")
+        return tuple(SecretStr(str(key["value"])) for key in answer.get("keys") or ())
+
+    async def workspace_key(self, workspace_id: str) -> SecretStr:
+        answer = await self._post(kinds.Kind.WORKSPACE, f"{workspace_id}/sharedKeys")
+        return SecretStr(str(answer["primarySharedKey"]))
+
+    async def app_secrets(self, app_id: str) -> Mapping[str, SecretStr]:
+        answer = await self._post(kinds.Kind.APP, f"{app_id}/listSecrets")
+        # One that is kept in a key vault has no value here.
+        return {str(each["name"]): SecretStr(str(each.get("value") or "")) for each in answer.get("value") or ()}
+
+    def share(self, account: observed.Resource, name: str) -> files.ShareSession:
+        return files.ShareSession(
+            account, name, keys=lambda: self.account_keys(account.id), transport=self._session.transport
+        )
+
+    async def check(self, url: str) -> observed.Check:
+        return await endpoint.check(self._session.plain(), url)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _list(self, kind: kinds.Kind, path: str) -> tuple[observed.Resource, ...]:
+        items = await arm.pages(await self._client(kind, path), path, host=self._session.host)
+        return tuple(observed.Resource(item) for item in items)
+
+    async def _post(self, kind: kinds.Kind, path: str) -> arm.Json:
+        return await arm.post(await self._client(kind, path), path, host=self._session.host)
+
+    async def _write(self, write: _Write, resource_id: str, body: Mapping[str, Any]) -> None:
+        target = ids.parse(resource_id)
+        call = write(self._session, target, secret.revealed(body))
+        await errors.judged(call, host=self._session.host, secrets=secret.values(body))
+
+    async def _client(self, kind: kinds.Kind, path: str) -> Any:
+        """The SDK's client for `kind` in the subscription that `path` names."""
+        subscription = ids.subscription(path)
+        match kind:
+            case kinds.Kind.GROUP:
+                return await self._session.groups(subscription)
+            case kinds.Kind.ACCOUNT | kinds.Kind.FILE_SERVICE | kinds.Kind.SHARE:
+                return await self._session.storage(subscription)
+            case kinds.Kind.WORKSPACE:
+                return await self._session.workspaces(subscription)
+            case kinds.Kind.ENVIRONMENT | kinds.Kind.STORAGE | kinds.Kind.APP:
+                return await self._session.apps(subscription)

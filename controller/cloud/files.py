@@ -1,0 +1,347 @@
+"""The data plane of one Azure Files share: whole files written aside and renamed into place.
+
+The SDK's own retries are off, because one 500 makes them pause for 15 s; a request is repeated here, a few times and
+visibly, and then its outcome is the caller's. Which files belong on the share is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import posixpath
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import tenacity
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.storage.fileshare.aio import ShareClient
+from pydantic import SecretStr
+
+from controller.cloud import errors, policies
+from controller.model import conditions, observed, outcome
+
+Value = TypeVar("Value")
+Call = Callable[[ShareClient], Awaitable[Value]]
+# The bytes from the first offset up to, not including, the second.
+Part = Callable[[int, int], Awaitable[bytes]]
+
+# The largest range, and the largest body that a file can be created with. documented: Put Range, Create File.
+RANGE = 4 * 1024 * 1024
+# Requests in flight for one share; each may hold a range in memory.
+IN_FLIGHT = 8
+ATTEMPTS = 5
+# What an upload leaves that was killed is removed by a later one to the same folder, once it is surely dead.
+ABANDONED_AFTER = timedelta(hours=1)
+_MARK = ".acaops-"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Pauses between attempts, in seconds: exponential with jitter from `first` up to `longest`."""
+
+    first: float = 0.5
+    longest: float = 8.0
+
+
+class ShareSession:
+    """`async with` gives the share; the account's keys are read when it is entered, and kept no longer."""
+
+    def __init__(
+        self,
+        account: observed.Resource,
+        name: str,
+        *,
+        keys: Callable[[], Awaitable[tuple[SecretStr, ...]]],
+        transport: Callable[[], Any],
+        pace: Pace = Pace(),
+    ) -> None:
+        self._account = account
+        self._name = name
+        self._keys = keys
+        self._transport = transport
+        self._pace = pace
+        self._share: Share | None = None
+
+    async def __aenter__(self) -> Share:
+        endpoint = str((self._account.properties.get("primaryEndpoints") or {}).get("file") or "")
+        if not endpoint:
+            told = f"storage account {self._account.name} has no file endpoint yet"
+            raise outcome.OutcomeError(outcome.Waiting(conditions.Reason.DEPENDENCY_NOT_READY, told))
+        keys = await self._keys()
+        clients = [self._client(endpoint, key) for key in keys]
+        self._share = Share(clients, host=urlsplit(endpoint).netloc, pace=self._pace)
+        return self._share
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._share is not None:
+            await self._share.close()
+            self._share = None
+
+    def _client(self, endpoint: str, key: SecretStr) -> ShareClient:
+        return ShareClient(
+            endpoint,
+            self._name,
+            credential=AzureNamedKeyCredential(self._account.name, key.get_secret_value()),
+            transport=self._transport(),
+            retry_total=0,
+            user_agent=policies.user_agent(),
+        )
+
+
+class Share:
+    """Implements `port.Share`. At most IN_FLIGHT requests at a time, however many calls are made."""
+
+    def __init__(self, clients: list[ShareClient], *, host: str, pace: Pace) -> None:
+        """`clients` differ by key only; the next is taken when one is refused."""
+        self._clients = clients
+        self._host = host
+        self._pace = pace
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._folders = asyncio.Lock()
+        self._made: set[str] = set()
+        self._swept: set[str] = set()
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.close()
+
+    async def size(self, path: str) -> int | None:
+        properties = await self._absent(lambda share: share.get_file_client(path).get_file_properties())
+        return None if properties is None else int(properties.size)
+
+    async def read(self, path: str) -> bytes | None:
+        async def whole(share: ShareClient) -> bytes:
+            stream = await share.get_file_client(path).download_file()
+            return await stream.readall()
+
+        return await self._absent(whole)
+
+    async def names(self, path: str) -> Mapping[str, bool]:
+        async def listed(share: ShareClient) -> dict[str, bool]:
+            return {entry.name: bool(entry.is_directory) async for entry in share.list_directories_and_files(path)}
+
+        return await self._absent(listed) or {}
+
+    async def upload(self, path: str, source: Path) -> None:
+        length = await _local(source, lambda: source.stat().st_size)
+
+        async def part(start: int, end: int) -> bytes:
+            data = await _local(source, lambda: _part(source, start, end))
+            if len(data) != end - start:
+                raise _content(source, "changed while it was sent")
+            return data
+
+        await self._put(path, length, part)
+
+    async def write(self, path: str, data: bytes) -> None:
+        async def part(start: int, end: int) -> bytes:
+            return data[start:end]
+
+        await self._put(path, len(data), part)
+
+    async def delete(self, path: str) -> None:
+        await self._absent(lambda share: share.get_file_client(path).delete_file())
+
+    async def prune(self, path: str) -> None:
+        while path and await self._pruned(path):
+            self._made.discard(path)
+            path = posixpath.dirname(path)
+
+    async def _pruned(self, folder: str) -> bool:
+        """False when something lies in it."""
+        try:
+            await self._absent(lambda share: share.get_directory_client(folder).delete_directory())
+        except errors.Refused as refused:
+            if refused.code != "DirectoryNotEmpty":
+                raise
+            return False
+        return True
+
+    async def _put(self, path: str, length: int, part: Part) -> None:
+        """Write aside, rename. Nothing is left aside unless this process is killed."""
+        folder, name = posixpath.split(path)
+        aside = posixpath.join(folder, f".{name[:200]}{_MARK}{secrets.token_hex(4)}")
+        async with self._removed_on_failure(aside):
+            if length <= RANGE:
+                await self._create(aside, length, part)
+            else:
+                await self._create(aside, length, None)
+                await self._ranges(aside, length, part)
+            await self._rename(aside, path, length)
+        await self._sweep(folder)
+
+    async def _create(self, aside: str, length: int, part: Part | None) -> None:
+        """Make the file at its full length, with its content where that fits one request."""
+
+        async def create(share: ShareClient) -> None:
+            data = await part(0, length) if part is not None and length else None
+            if data is None:
+                await share.get_file_client(aside).create_file(length)
+            else:
+                await share.get_file_client(aside).create_file(length, data=data, validate_content="md5")
+
+        try:
+            await self._call(create)
+        except errors.Refused as refused:
+            if refused.code != "ParentNotFound":
+                raise
+            await self._make(posixpath.dirname(aside))
+            await self._call(create)
+
+    async def _ranges(self, aside: str, length: int, part: Part) -> None:
+        """All at once, as far as the slots allow; the first that fails stops the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for start in range(0, length, RANGE):
+                    group.create_task(self._range(aside, start, min(start + RANGE, length), part))
+        except BaseExceptionGroup as failures:
+            failure = failures.exceptions[0]
+        else:
+            return
+        raise failure
+
+    async def _range(self, aside: str, start: int, end: int, part: Part) -> None:
+        async def send(share: ShareClient) -> None:
+            data = await part(start, end)
+            await share.get_file_client(aside).upload_range(data, start, end - start, validate_content="md5")
+
+        await self._call(send)
+
+    async def _rename(self, aside: str, path: str, length: int) -> None:
+        try:
+            await self._call(lambda share: share.get_file_client(aside).rename_file(path, overwrite=True))
+        except errors.Refused as refused:
+            # A rename whose answer was lost has happened: the repeated one finds nothing to rename.
+            if refused.code != "ResourceNotFound" or await self.size(path) != length:
+                raise
+
+    async def _make(self, folder: str) -> None:
+        """The folder and its parents. One at a time, because many files of one folder ask at once."""
+        async with self._folders:
+            if folder in self._made:
+                return
+            missing = [folder]
+            while missing:
+                made = await self._make_one(missing[-1])
+                if made:
+                    missing.pop()
+                else:
+                    missing.append(posixpath.dirname(missing[-1]))
+            self._made.add(folder)
+
+    async def _make_one(self, folder: str) -> bool:
+        """False when its parent is missing too."""
+        try:
+            await self._call(lambda share: share.get_directory_client(folder).create_directory())
+        except errors.Refused as refused:
+            if refused.code == "ParentNotFound" and posixpath.dirname(folder):
+                return False
+            if refused.code != "ResourceAlreadyExists":
+                raise
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _removed_on_failure(self, aside: str) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException:
+            # The failure is what matters; what stays behind after all is swept later.
+            with contextlib.suppress(outcome.OutcomeError):
+                await asyncio.shield(self.delete(aside))
+            raise
+
+    async def _sweep(self, folder: str) -> None:
+        """Remove what uploads left here that were killed; once for each folder, best effort."""
+        if folder in self._swept:
+            return
+        self._swept.add(folder)
+        with contextlib.suppress(outcome.OutcomeError):
+            for name in await self._call(lambda share: _abandoned(share, folder)):
+                await self.delete(posixpath.join(folder, name))
+
+    async def _absent(self, call: Call[Value]) -> Value | None:
+        """The call's value, None for a 404."""
+        try:
+            return await self._call(call)
+        except errors.Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+    async def _call(self, call: Call[Value]) -> Value:
+        """One request, repeated while it fails in a way that passes by itself."""
+        attempts = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(_passes),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=tenacity.wait_exponential_jitter(
+                initial=self._pace.first, max=self._pace.longest, jitter=self._pace.first
+            ),
+            reraise=True,
+        )
+        async for attempt in attempts:
+            with attempt:
+                async with self._slots:
+                    return await self._keyed(call)
+        raise AssertionError("tenacity reraises")
+
+    async def _keyed(self, call: Call[Value]) -> Value:
+        """The call with the key in use, and once with the next one: keys are rotated one at a time."""
+        client = self._clients[0]
+        try:
+            return await errors.judged(call(client), host=self._host)
+        except errors.Refused as refused:
+            if refused.status != 403 or refused.code != "AuthenticationFailed":
+                raise
+            if self._clients[0] is client:
+                if len(self._clients) == 1:
+                    raise
+                self._clients.pop(0)
+                await client.close()
+        return await errors.judged(call(self._clients[0]), host=self._host)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that an upload writes aside."""
+    stem, mark, digits = name.rpartition(_MARK)
+    return stem.startswith(".") and bool(mark) and len(digits) == 8
+
+
+def _passes(error: BaseException) -> bool:
+    if not isinstance(error, outcome.OutcomeError) or not isinstance(error.outcome, outcome.Transient):
+        return False
+    return error.outcome.reason in (conditions.Reason.AZURE_ERROR, conditions.Reason.CONNECTION_FAILED)
+
+
+async def _local(source: Path, read: Callable[[], Value]) -> Value:
+    """`read` in a thread. What goes wrong with a local file must not look like trouble with the service."""
+    try:
+        return await asyncio.to_thread(read)
+    except OSError as error:
+        raise _content(source, f"can't be read: {error.strerror}") from None
+
+
+def _content(source: Path, why: str) -> outcome.OutcomeError:
+    return outcome.OutcomeError(outcome.Transient(conditions.Reason.INVALID_CONTENT, f"{source.name} {why}"))
+
+
+def _part(source: Path, start: int, end: int) -> bytes:
+    with source.open("rb") as file:
+        file.seek(start)
+        return file.read(end - start)
+
+
+async def _abandoned(share: ShareClient, folder: str) -> list[str]:
+    """Names of temporary files in the folder that nobody has written to for long."""
+    directory = share.get_directory_client(folder)
+    entries = directory.list_directories_and_files(name_starts_with=".", include=["timestamps"])
+    return [entry.name async for entry in entries if is_temporary(entry.name) and _old(entry.last_write_time)]
+
+
+def _old(written: str | datetime | None) -> bool:
+    """Without a time on it nothing is old."""
+    return isinstance(written, datetime) and written < datetime.now(UTC) - ABANDONED_AFTER

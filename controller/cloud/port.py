@@ -1,0 +1,84 @@
+"""Azure as the rest of the controller sees it.
+
+Reads return plain JSON as `observed.Resource`, or None for a 404. Writes begin and return: no call waits for a
+long-running operation. Every failure is raised as `outcome.OutcomeError`, classified by the one table in `errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import SecretStr
+
+from controller.model import observed
+from controller.model.kinds import Kind
+
+
+class Share(Protocol):
+    """One file share's data plane. Paths are POSIX, relative to the share's root, without leading slash."""
+
+    async def size(self, path: str) -> int | None:
+        """The file's length in bytes, None when there is no such file."""
+
+    async def read(self, path: str) -> bytes | None:
+        """The whole file, None when there is no such file. For small files: manifests, not models."""
+
+    async def names(self, path: str) -> Mapping[str, bool]:
+        """What lies in the folder: name -> True for a folder. Empty when the folder doesn't exist."""
+
+    async def upload(self, path: str, source: Path) -> None:
+        """Write `source` beside `path` under a temporary name, each range's MD5 checked by the service, then
+        rename it into place, replacing what is there. Missing parent folders are made."""
+
+    async def write(self, path: str, data: bytes) -> None:
+        """`upload` for a small file from memory."""
+
+    async def delete(self, path: str) -> None:
+        """Remove the file; no error when it isn't there."""
+
+    async def prune(self, path: str) -> None:
+        """Remove the folder and its parents as far as they are empty."""
+
+
+class Cloud(Protocol):
+    """One Azure cloud, one credential."""
+
+    async def read(self, kind: Kind, resource_id: str) -> observed.Resource | None: ...
+
+    async def create(self, kind: Kind, resource_id: str, body: Mapping[str, Any]) -> None:
+        """PUT. `SecretStr` values anywhere in `body` are revealed on the wire only."""
+
+    async def update(self, kind: Kind, resource_id: str, body: Mapping[str, Any]) -> None:
+        """PATCH. For kinds without a PATCH: PUT."""
+
+    async def revisions(self, app_id: str) -> tuple[observed.Resource, ...]:
+        """Oldest first."""
+
+    async def replicas(self, revision_id: str) -> tuple[observed.Resource, ...]: ...
+
+    async def account_keys(self, account_id: str) -> tuple[SecretStr, ...]:
+        """key1, key2 (a POST that is a read: listKeys)."""
+
+    async def workspace_key(self, workspace_id: str) -> SecretStr: ...
+
+    async def app_secrets(self, app_id: str) -> Mapping[str, SecretStr]: ...
+
+    def share(self, account: observed.Resource, name: str) -> ShareSession:
+        """The data plane of the account's share, at the account's own `primaryEndpoints.file`."""
+
+    async def check(self, url: str) -> observed.Check:
+        """GET `url` once, as a client of the app would; never raises for what the app answers."""
+
+    async def close(self) -> None: ...
+
+
+class ShareSession(Protocol):
+    """`async with cloud.share(account, name) as share:`; the key is read when it is entered."""
+
+    async def __aenter__(self) -> Share: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+

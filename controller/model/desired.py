@@ -1,0 +1,439 @@
+"""The desired state: what one YAML document may say, with its defaults and limits.
+
+Each field's docstring is its description in the JSON schema and in the reference. What stands here is checked
+against itself only; what needs a second object or the file system is checked by `sources.manifest`. A field whose
+behaviour doesn't exist yet accepts its default and refuses the rest with a message that begins `not yet:`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from controller.model import fields
+from controller.model.fields import given, not_yet, one_of
+
+API_VERSION = "acaops/v1"
+
+DEDICATED_TYPES = (
+    *("NC24-A100", "NC48-A100", "NC96-A100"),
+    *("D4", "D8", "D16", "D32"),
+    *("E4", "E8", "E16", "E32"),
+)
+SERVERLESS = "Consumption"
+
+Sku = Literal[
+    "Standard_LRS",
+    "Standard_GRS",
+    "Standard_RAGRS",
+    "Standard_ZRS",
+    "Standard_GZRS",
+    "Standard_RAGZRS",
+    "Premium_LRS",
+    "Premium_ZRS",
+]
+
+
+class Model(BaseModel):
+    """Frozen, no unknown fields, no conversion of types; YAML's camelCase names are the only ones accepted."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        alias_generator=to_camel,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Metadata(Model):
+    name: fields.ObjectName
+    """What the object is called in acaops: in status, logs and the owner tag."""
+
+
+class Storage(Model):
+    account_name: fields.AccountName | None = None
+    """The storage account to use or create. null: `aistorage` and five characters of the resource group."""
+    share_name: fields.ShareName | None = None
+    """The file share to use or create. null: `aifileshare` and five characters of the resource group."""
+    share_quota_gib: Annotated[int, Field(ge=1, le=102_400, alias="shareQuotaGiB")] = 1024
+    """The share's size limit in GiB."""
+    sku: Sku = "Standard_LRS"
+    """The storage account's redundancy and performance."""
+
+
+class LogAnalytics(Model):
+    workspace_name: fields.WorkspaceName | None = None
+    """The Log Analytics workspace to use or create. null: `ailog` and five characters of the resource group."""
+
+
+class WorkloadProfile(Model):
+    name: fields.ProfileName
+    """What apps call the profile."""
+    type: str
+    """The machines: NC24-A100, NC48-A100, NC96-A100, D4 to D32, E4 to E32, or serverless: Consumption-GPU-NC8as-T4
+    and the like."""
+    minimum_count: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """The least number of machines kept. Required for the dedicated types, an error for the serverless ones."""
+    maximum_count: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """The most machines. During a rollout the old and the new revision each need theirs."""
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str) -> str:
+        if value in DEDICATED_TYPES or value == SERVERLESS or value.startswith(f"{SERVERLESS}-"):
+            return value
+        raise fields.refusal(f"{value!r} is no workload profile type: {', '.join(DEDICATED_TYPES)} or Consumption-…")
+
+    @model_validator(mode="after")
+    def _counts_fit_the_type(self) -> WorkloadProfile:
+        fields.refuse(self._count_problems())
+        return self
+
+    @property
+    def serverless(self) -> bool:
+        return self.type not in DEDICATED_TYPES
+
+    def _count_problems(self) -> Iterable[tuple[fields.Loc, str]]:
+        counts = {"minimumCount": self.minimum_count, "maximumCount": self.maximum_count}
+        for name, count in counts.items():
+            if self.serverless and count is not None:
+                yield (name,), f"{self.type} is serverless: it takes no counts"
+            if not self.serverless and count is None:
+                yield (), f"{self.type} is dedicated: {name} is required"
+        if (self.minimum_count or 0) > (self.maximum_count or 1000):
+            yield ("minimumCount",), f"minimumCount {self.minimum_count} is more than maximumCount {self.maximum_count}"
+        # assumed: recorded environments have no other pairing
+        if (self.name == SERVERLESS) != (self.type == SERVERLESS):
+            yield ("name",), "the profile of type Consumption, and no other, is named Consumption"
+
+
+class ContainerApps(Model):
+    environment_name: fields.EnvironmentName | None = None
+    """The managed environment to use or create. null: `aienv` and five characters of the resource group."""
+    storage_name: fields.StorageName | None = None
+    """The environment storage, by which apps mount the share. null: `aienvstorage` and five characters of the
+    resource group."""
+    subnet_id: Annotated[None, not_yet("a subnet", given)] = None
+    """A subnet of your own for the environment. Not yet."""
+    workload_profiles: Annotated[tuple[WorkloadProfile, ...], Strict(False)] = ()
+    """The machines apps may run on. Dedicated GPU profiles must be there when the environment is created.
+    `Consumption` is always there and need not be listed."""
+
+    @field_validator("workload_profiles")
+    @classmethod
+    def _no_name_twice(cls, value: tuple[WorkloadProfile, ...]) -> tuple[WorkloadProfile, ...]:
+        fields.refuse(_twice(value, what="workload profile"))
+        return value
+
+
+class EnvironmentSpec(Model):
+    subscription_id: fields.Guid
+    """The Azure subscription."""
+    resource_group: fields.GroupName
+    """The resource group everything lies in."""
+    location: fields.Location | None = None
+    """The region's code. null: the resource group's, which must exist then."""
+    storage: Storage = Storage()
+    """The storage account and the file share that holds models, adapters and code."""
+    log_analytics: LogAnalytics = LogAnalytics()
+    """Where container logs go."""
+    container_apps: ContainerApps = ContainerApps()
+    """The managed environment."""
+    tags: fields.Tags = Field(default_factory=dict)
+    """Tags for the account, the workspace and the environment, when acaops creates them. At most 40."""
+    mode: Annotated[Literal["Manage"], not_yet("mode Observe", one_of("Observe"))] = "Manage"
+    """Manage: make Azure look like this. Observe: not yet."""
+    deletion_policy: Annotated[Literal["Retain"], not_yet("deletionPolicy Delete", one_of("Delete"))] = "Retain"
+    """Retain: the resources stay when this object goes. Delete: not yet."""
+
+
+class Environment(Model):
+    """What fine-tuning and several apps may share: account, share, logs, managed environment."""
+
+    api_version: Literal["acaops/v1"]
+    """The format's version."""
+    kind: Literal["Environment"]
+    """The kind of object."""
+    metadata: Metadata
+    """The object's name."""
+    spec: EnvironmentSpec
+    """What there should be."""
+
+
+class Identity(Model):
+    type: Annotated[
+        Literal["None"],
+        not_yet(
+            "a managed identity",
+            one_of("SystemAssigned", "UserAssigned", "SystemAssigned,UserAssigned", "SystemAssigned, UserAssigned"),
+        ),
+    ] = "None"
+    """None. System-assigned and user-assigned: not yet."""
+
+
+class Content(Model):
+    path: fields.Line
+    """A folder, relative to this YAML file, inside the git work tree (or the state folder's parent)."""
+    target: fields.Target
+    """Where its files go: a POSIX path relative to the folder the commands run in, or for Mirror to the share."""
+
+    @field_validator("path")
+    @classmethod
+    def _relative(cls, value: str) -> str:
+        if value.startswith(("/", "~")) or "\x00" in value:
+            raise fields.refusal(f"{value!r} must be relative to the YAML file")
+        return value
+
+
+class Secret(Model):
+    name: fields.SecretName
+    """What env entries refer to."""
+    from_env: fields.VariableName | None = None
+    """The controller's environment variable that holds the value."""
+    from_file: fields.Line | None = None
+    """The file, as the controller sees it, that holds the value; relative to this YAML file. One newline at its end
+    is dropped."""
+    key_vault_url: Annotated[None, not_yet("a Key Vault reference", given)] = None
+    """A Key Vault secret. Not yet."""
+    identity: Annotated[None, not_yet("a Key Vault reference", given)] = None
+    """The identity that reads the Key Vault. Not yet."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_literal(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "value" in data:
+            remedy = "name an environment variable or a file of the controller by fromEnv or fromFile"
+            fields.refuse([(("value",), f"secrets never stand in YAML: {remedy}")])
+        return data
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Secret:
+        if (self.from_env is None) == (self.from_file is None):
+            raise fields.refusal(f"secret {self.name!r} needs exactly one of fromEnv and fromFile")
+        return self
+
+
+class EnvVar(Model):
+    name: fields.VariableName
+    """The variable. Names beginning with ACAOPS_ are reserved."""
+    value: str | None = None
+    """Its value."""
+    secret_ref: str | None = None
+    """Instead of a value: the secret that holds it."""
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, value: str) -> str:
+        if value.startswith("ACAOPS_"):
+            raise fields.refusal(f"{value!r}: names beginning with ACAOPS_ are reserved")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> EnvVar:
+        if (self.value is None) == (self.secret_ref is None):
+            raise fields.refusal(f"env {self.name!r} needs exactly one of value and secretRef")
+        return self
+
+
+class Resources(Model):
+    cpu: Annotated[float, Field(gt=0, le=1000)] = 24.0
+    """Cores."""
+    memory: fields.Memory = "220Gi"
+    """GiB."""
+
+
+class Ingress(Model):
+    external: bool = True
+    """Reachable from outside of the environment."""
+    target_port: Annotated[int, Field(ge=1, le=65_535)] = 7860
+    """The port the app listens on."""
+    allow: Annotated[tuple[()], Strict(False), not_yet("an allow list of CIDRs", given)] = ()
+    """The CIDRs that may connect; empty: all. Others than empty: not yet."""
+
+
+class Scale(Model):
+    min_replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """The least number of replicas; 0 lets the app sleep, and a model load anew at the next request."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """The most replicas."""
+    concurrent_requests: Annotated[int, Field(ge=1)] = 10
+    """Requests at once that make one more replica."""
+
+    @field_validator("max_replicas")
+    @classmethod
+    def _not_below_the_least(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("min_replicas", 0):
+            raise fields.refusal(f"maxReplicas {value} is less than minReplicas {info.data['min_replicas']}")
+        return value
+
+
+class Check(Model):
+    path: fields.UrlPath = "/readyz"
+    """The path asked."""
+    successes: Annotated[int, Field(ge=1, le=1000)] = 3
+    """How many good answers in a row, each naming the release."""
+    period: fields.Duration = 2.0
+    """The time between two questions."""
+
+
+class Rollout(Model):
+    strategy: Annotated[
+        Literal["Rolling"], not_yet("another strategy than Rolling", one_of("BlueGreen", "Canary", "Recreate"))
+    ] = "Rolling"
+    """Rolling: the platform moves traffic when the new revision is ready. BlueGreen, Canary, Recreate: not yet."""
+    check: Check | None = None
+    """What the endpoint must answer before a release counts as healthy. null: the platform's health alone."""
+    deadline: fields.Duration = 1800.0
+    """From the container's start until the release counts as failed."""
+
+
+class AppSpec(Model):
+    environment_ref: fields.ObjectName
+    """The Environment this app runs in."""
+    app_name: fields.AppName | None = None
+    """The container app to use or create. null: `aiacaapp` and five characters of the resource group."""
+    image: fields.ImageName
+    """The container image."""
+    registries: Annotated[tuple[()], Strict(False), not_yet("a private registry", given)] = ()
+    """Private registries to pull from. Not yet."""
+    identity: Identity = Identity()
+    """The app's managed identity."""
+    workload_profile_name: fields.ProfileName = "GPU"
+    """The environment's profile to run on, or Consumption."""
+    commands: Annotated[tuple[fields.Line, ...], Strict(False), Field(min_length=1)]
+    """Shell commands run one after the other; the last one serves."""
+    content: Annotated[tuple[Content, ...], Strict(False)] = ()
+    """The folders to publish: the code, an adapter, …"""
+    release: Literal["Bundle", "Mirror"] = "Bundle"
+    """Bundle: an immutable archive per release, unpacked to local disk. Mirror: plain files on the share, as AI
+    Toolkit does; old bytes are gone, so content can't be rolled back."""
+    mount_path: fields.MountPath = "/mount"
+    """Where the share is mounted in the container."""
+    secrets: Annotated[tuple[Secret, ...], Strict(False)] = ()
+    """The app's secrets, by reference. A new value makes a new revision."""
+    env: Annotated[tuple[EnvVar, ...], Strict(False)] = ()
+    """The container's environment variables: `{name, value}` or `{name, secretRef}`."""
+    resources: Resources = Resources()
+    """What one replica gets. A GPU comes with the profile."""
+    ingress: Ingress = Ingress()
+    """How the app is reached."""
+    probes: Annotated[None, not_yet("probes of your own", given)] = None
+    """null: computed from startupBudget. Others: not yet."""
+    startup_budget: Annotated[
+        float, fields.Seconds(most=2400, why=", the most the service's startup probe waits (10 failures of 240s)")
+    ] = 1200.0
+    """How long the app may take until it listens. At most 40m."""
+    scale: Scale = Scale()
+    """How many replicas."""
+    termination_grace_period: Annotated[float, fields.Seconds(most=600, zero=True, whole=True)] = 60.0
+    """From SIGTERM to SIGKILL, in whole seconds. At most 10m."""
+    rollout: Rollout = Rollout()
+    """When a release counts as good, and what happens until then."""
+    interval: fields.Duration = 600.0
+    """How often a settled app is looked at."""
+    retry_interval: fields.Duration | None = None
+    """The pause after a failure that may pass. null: growing, from 0.75 s to 15 min."""
+    timeout: fields.Duration = 300.0
+    """The most one pass over this app may take."""
+    depends_on: Annotated[tuple[()], Strict(False), not_yet("dependsOn", given)] = ()
+    """Apps to wait for. Not yet."""
+    drift: Annotated[Literal["Correct"], not_yet("drift Report", one_of("Report"))] = "Correct"
+    """Correct: what somebody changed in Azure is put back. Report: not yet."""
+    mode: Annotated[Literal["Manage"], not_yet("mode Observe", one_of("Observe"))] = "Manage"
+    """Manage: make Azure look like this. Observe: not yet."""
+    suspend: Annotated[None, not_yet("suspend", given)] = None
+    """Pause this app. Not yet."""
+    deletion_policy: Annotated[Literal["Retain"], not_yet("deletionPolicy Delete", one_of("Delete"))] = "Retain"
+    """Retain: the container app stays when this object goes. Delete: not yet."""
+    ignore: Annotated[tuple[()], Strict(False), not_yet("ignore", given)] = ()
+    """JSON pointers left to other writers. Not yet."""
+    tags: fields.Tags = Field(default_factory=dict)
+    """Tags for the container app. At most 40."""
+
+    @field_validator("content")
+    @classmethod
+    def _targets_apart(cls, value: tuple[Content, ...]) -> tuple[Content, ...]:
+        clashes = fields.nested(folder.target for folder in value)
+        fields.refuse(
+            ((index, "target"), f"{value[index].target!r} equals, holds or lies in {other!r}")
+            for index, other in clashes
+        )
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _no_secret_twice(cls, value: tuple[Secret, ...]) -> tuple[Secret, ...]:
+        fields.refuse(_twice(value, what="secret"))
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _env_fits(cls, value: tuple[EnvVar, ...], info: ValidationInfo) -> tuple[EnvVar, ...]:
+        fields.refuse(_env_problems(value, info.data.get("secrets")))
+        return value
+
+
+class InferenceApp(Model):
+    """One served model: a container app, the code it runs and how a new release is judged."""
+
+    api_version: Literal["acaops/v1"]
+    """The format's version."""
+    kind: Literal["InferenceApp"]
+    """The kind of object."""
+    metadata: Metadata
+    """The object's name."""
+    spec: AppSpec
+    """What there should be."""
+
+
+KINDS: dict[str, type[Environment] | type[InferenceApp]] = {"Environment": Environment, "InferenceApp": InferenceApp}
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of one YAML document, for editors. Values this version refuses as not yet aren't in it."""
+    document: TypeAdapter[Any] = TypeAdapter(Annotated[Environment | InferenceApp, Field(discriminator="kind")])
+    schema = _tidy(document.json_schema(by_alias=True))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"acaops {API_VERSION}", **schema}
+
+
+def _tidy(node: Any) -> Any:
+    """Durations' defaults as they are written; without the titles pydantic derives from names."""
+    if isinstance(node, list):
+        return [_tidy(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("pattern") == fields.DURATION_JSON_PATTERN and "default" in node:
+        node = node | {"default": fields.duration(node["default"])}
+    return {key: _tidy(value) for key, value in node.items() if key != "title" or not isinstance(value, str)}
+
+
+def _twice(named: Iterable[WorkloadProfile | Secret], *, what: str) -> Iterable[tuple[fields.Loc, str]]:
+    for index, name in fields.duplicates(item.name for item in named):
+        yield (index, "name"), f"{what} {name!r} is there twice"
+
+
+def _env_problems(env: Iterable[EnvVar], secrets: Iterable[Secret] | None) -> Iterable[tuple[fields.Loc, str]]:
+    """`secrets` is None when they are invalid themselves: references to them are not judged then."""
+    declared = None if secrets is None else {secret.name for secret in secrets}
+    seen: set[str] = set()
+    for index, variable in enumerate(env):
+        if variable.name in seen:
+            yield (index, "name"), f"env {variable.name!r} is there twice"
+        seen.add(variable.name)
+        if variable.secret_ref is not None and declared is not None and variable.secret_ref not in declared:
+            yield (index, "secretRef"), f"no secret is called {variable.secret_ref!r}"

@@ -1,0 +1,107 @@
+"""What was seen in Azure at one moment. Facts only: absence is None, never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource as ARM answered it; `body` is the answer's JSON."""
+
+    body: Body
+
+    @property
+    def id(self) -> str:
+        return str(self.body.get("id", ""))
+
+    @property
+    def name(self) -> str:
+        return str(self.body.get("name", ""))
+
+    @property
+    def properties(self) -> Body:
+        return self.body.get("properties") or {}
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        return self.body.get("tags") or {}
+
+    @property
+    def state(self) -> str:
+        """provisioningState, or Succeeded for kinds that have none."""
+        return str(self.properties.get("provisioningState") or "Succeeded")
+
+    @property
+    def settled(self) -> bool:
+        """No operation in flight: a write won't be refused for one."""
+        return self.state.lower() in ("succeeded", "failed", "canceled")
+
+    @property
+    def usable(self) -> bool:
+        """Others may build on it."""
+        return self.state.lower() == "succeeded"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the endpoint answered. `status` is None when no answer came; `release` what it said it runs.
+
+    `conclusive` is False for answers that say nothing of the release: 401, 403, DNS and TLS failures.
+    """
+
+    status: int | None
+    release: str | None
+    message: str
+    conclusive: bool
+
+    @property
+    def passed(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The resources of one Environment. `keys` are digests of the account's keys, None while they can't be read."""
+
+    group: Resource | None = None
+    account: Resource | None = None
+    file_service: Resource | None = None
+    share: Resource | None = None
+    workspace: Resource | None = None
+    environment: Resource | None = None
+    storage: Resource | None = None
+    keys: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """What of an app's content is on the share. `release` says whether the bundle with the wanted digest is there
+    in full; `mirror` is the mirrored files' sha256 by path, None where nothing was mirrored yet."""
+
+    release: bool = False
+    mirror: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The resources of one InferenceApp, beside the stack it stands on.
+
+    `revisions` oldest first; `replicas` are the latest revision's. `published` is None while there is no share.
+    """
+
+    stack: Stack
+    app: Resource | None = None
+    revisions: tuple[Resource, ...] = ()
+    replicas: tuple[Resource, ...] = ()
+    published: Published | None = None
+    check: Check | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def revision(self, name: str | None) -> Resource | None:
+        """The listed revision called `name`."""
+        return next((revision for revision in self.revisions if revision.name == name), None)

@@ -1,0 +1,196 @@
+"""The two kinds of objects as the pass sees them: how each is observed, planned and judged.
+
+A `View` is one object at one moment: what is wanted, what was seen, what would be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from controller import apply, health, observe
+from controller.cloud import port
+from controller.model import desired, identity, observed, outcome
+from controller.model.conditions import Reason
+from controller.model.kinds import Kind
+from controller.plan import actions, planner, template, workload
+from controller.sources import content as folders
+from controller.sources import manifest
+from controller.sources import secrets as secret_values
+from controller.status import summarize
+
+INTERVAL = 600.0
+"""Seconds between looks at an Environment that is as wanted."""
+
+TIMEOUT = 300.0
+"""The most seconds one pass over an Environment may take."""
+
+
+def timeout(wanted: desired.Environment | desired.InferenceApp) -> float:
+    """The most seconds one pass may take."""
+    return wanted.spec.timeout if isinstance(wanted, desired.InferenceApp) else TIMEOUT
+
+
+@dataclass
+class Streak:
+    """Checks in a row that named one release on one revision, and when the last was made."""
+
+    release: str = ""
+    revision: str = ""
+    count: int = 0
+    at: datetime | None = None
+
+
+@dataclass
+class Memory:
+    """What a controller may forget at any moment: file hashes, and how many checks in a row passed."""
+
+    hashes: folders.Memory = field(default_factory=dict)
+    streaks: dict[str, Streak] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class View:
+    """One object's plan and what it rests on. `revision` is the app's rollout, None for an Environment."""
+
+    cloud: port.Cloud
+    ids: identity.Ids
+    stack: observed.Stack
+    plan: actions.Plan
+    pack: apply.Pack
+    seen: observed.Workload | None = None
+    rollout: health.Rollout | None = None
+
+    @property
+    def endpoint(self) -> str | None:
+        """Where the app answers."""
+        return observe.endpoint(self.seen) if self.seen else None
+
+    @property
+    def live(self) -> Mapping[Kind, observed.Resource | None]:
+        """What was seen, by kind."""
+        stack = self.stack
+        return {
+            Kind.GROUP: stack.group,
+            Kind.ACCOUNT: stack.account,
+            Kind.FILE_SERVICE: stack.file_service,
+            Kind.SHARE: stack.share,
+            Kind.WORKSPACE: stack.workspace,
+            Kind.ENVIRONMENT: stack.environment,
+            Kind.STORAGE: stack.storage,
+            Kind.APP: self.seen.app if self.seen else None,
+        }
+
+
+async def environment(cloud: port.Cloud, wanted: desired.Environment, *, scope: planner.Scope) -> View:
+    """Observe and plan an Environment."""
+    ids, group = await observe.ids(cloud, wanted)
+    stack = await observe.stack(cloud, ids, group)
+    return View(cloud, ids, stack, planner.environment(wanted, scope=scope, ids=ids, seen=stack), _no_bundle)
+
+
+async def app(
+    cloud: port.Cloud,
+    loaded: manifest.LoadedApp,
+    *,
+    stands_on: desired.Environment,
+    scope: planner.Scope,
+    memory: Memory,
+    now: datetime,
+) -> View:
+    """Observe and plan an InferenceApp: its own folders first, then Azure."""
+    wanted = loaded.object
+    content = await asyncio.to_thread(folders.collect, loaded.contents, memory=memory.hashes)
+    release = workload.Release(content, secret_values.resolve(wanted.spec.secrets, folder=loaded.folder, environ=os.environ))
+    ids, group = await observe.ids(cloud, stands_on)
+    owner = scope.owner(wanted)
+    seen = await observe.workload(
+        cloud,
+        wanted,
+        ids=ids,
+        stack=await observe.stack(cloud, ids, group),
+        bundle=template.bundle_path(owner, content.digest),
+        mirror=template.mirror_path(owner),
+    )
+    plan, name = planner.app(wanted, stands_on=stands_on, scope=scope, ids=ids, seen=seen, release=release)
+    check = wanted.spec.rollout.check
+    rollout = health.Rollout(name, wanted.spec.rollout.deadline, check.successes if check else 0, streak=0)
+    view = View(cloud, ids, seen.stack, plan, lambda path: folders.bundle(content, path), seen, rollout)
+    return await _checked(view, wanted, memory=memory, now=now)
+
+
+def judge(view: View, applied: Mapping[Kind, outcome.Outcome], *, now: datetime) -> tuple[summarize.StepReport, ...]:
+    """What became of each step: what its action came to, what blocked it, or the resource's own health."""
+    reports = [_report(step, view, applied) for step in view.plan.steps]
+    if view.rollout and view.seen:
+        reports.append(_rollout(view, view.rollout, view.seen, reports, now=now))
+    return tuple(reports)
+
+
+def serving(view: View) -> str | None:
+    """The name of the latest revision."""
+    return str(view.seen.app.properties.get("latestRevisionName") or "") if view.seen and view.seen.app else None
+
+
+def _report(
+    step: actions.Step, view: View, applied: Mapping[Kind, outcome.Outcome]
+) -> summarize.StepReport:
+    if step.kind in applied and step.action:
+        return summarize.StepReport(step.kind.label, step.resource_id, step.action.verb, applied[step.kind])
+    if step.blocked:
+        return summarize.StepReport(step.kind.label, step.resource_id, "", step.blocked)
+    if step.action:
+        pending = outcome.Waiting(Reason.PROGRESSING, f"{step.action.verb} is pending: {step.action.reason}")
+        return summarize.StepReport(step.kind.label, step.resource_id, "", pending)
+    verdict = outcome.Done(step.name) if step.kind is Kind.CONTENT else health.resource(step.kind, view.live[step.kind])
+    return summarize.StepReport(step.kind.label, step.resource_id, "", verdict)
+
+
+def _rollout(
+    view: View,
+    rollout: health.Rollout,
+    seen: observed.Workload,
+    reports: list[summarize.StepReport],
+    *,
+    now: datetime,
+) -> summarize.StepReport:
+    name = serving(view) or ""
+    if not all(isinstance(report.outcome, outcome.Done) for report in reports) or seen.app is None:
+        waiting = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for the container app")
+        return summarize.StepReport(Kind.REVISION.label, name, "", waiting)
+    verdict = health.revision(rollout, seen, name=name, running=_running(seen, name), now=now)
+    return summarize.StepReport(Kind.REVISION.label, f"{seen.app.id}/revisions/{name}", "", verdict)
+
+
+def _running(seen: observed.Workload, name: str) -> str | None:
+    live = seen.revision(name)
+    return template.release_of(live.properties.get("template") or {}) if live else None
+
+
+async def _checked(view: View, wanted: desired.InferenceApp, *, memory: Memory, now: datetime) -> View:
+    """Ask the endpoint once, where a rollout is being judged, and count answers in a row."""
+    seen, rollout, check = view.seen, view.rollout, wanted.spec.rollout.check
+    name = serving(view)
+    live = seen.revision(name) if seen else None
+    if seen is None or rollout is None or check is None or live is None or view.plan.pending:
+        return view
+    if not health.healthy(live) or template.release_of(live.properties.get("template") or {}) != rollout.release:
+        return view
+    streak = memory.streaks.setdefault(str(seen.app.id if seen.app else ""), Streak())
+    if (streak.release, streak.revision) != (rollout.release, live.name):
+        streak.release, streak.revision, streak.count, streak.at = rollout.release, live.name, 0, None
+    if streak.at is not None and (now - streak.at).total_seconds() < check.period:
+        return replace(view, rollout=replace(rollout, streak=streak.count))
+    if streak.count < rollout.successes:
+        seen = await observe.check(view.cloud, wanted, seen)
+        streak.count = streak.count + 1 if health.answers(seen.check, rollout.release) else 0
+        streak.at = now
+    return replace(view, seen=seen, rollout=replace(rollout, streak=streak.count))
+
+
+def _no_bundle(path: Path) -> None:
+    raise AssertionError(f"an Environment has no content to pack into {path}")

@@ -1,0 +1,131 @@
+"""Reads what is there, concurrently; never writes. A 404 is a fact, a refusal to read is one too where a plan can
+do without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from controller import health
+from controller.cloud import port
+from controller.model import desired, identity, observed, outcome, tags
+from controller.model.conditions import Reason
+from controller.model.kinds import Kind
+from controller.plan import stack as stack_plan
+
+
+async def ids(cloud: port.Cloud, environment: desired.Environment) -> tuple[identity.Ids, observed.Resource | None]:
+    """The ids of an Environment's resources, and its resource group. Default names follow from the group's id in
+    the casing Azure returns, so the group is read first."""
+    spec = environment.spec
+    wanted = identity.group_id(spec.subscription_id, spec.resource_group)
+    group = await cloud.read(Kind.GROUP, wanted)
+    group_id = group.id if group else wanted
+    return identity.Ids(group_id, identity.names(environment, group_id=group_id)), group
+
+
+async def stack(cloud: port.Cloud, ids: identity.Ids, group: observed.Resource | None) -> observed.Stack:
+    """The resources of an Environment. Children are read once their parent is there."""
+    if group is None:
+        return observed.Stack()
+    account, workspace, environment = await asyncio.gather(
+        cloud.read(Kind.ACCOUNT, ids.account),
+        cloud.read(Kind.WORKSPACE, ids.workspace),
+        cloud.read(Kind.ENVIRONMENT, ids.environment),
+    )
+    seen = observed.Stack(group=group, account=account, workspace=workspace, environment=environment)
+    if account and account.usable:
+        service, share, keys = await asyncio.gather(
+            cloud.read(Kind.FILE_SERVICE, ids.file_service),
+            cloud.read(Kind.SHARE, ids.share),
+            _keys(cloud, ids.account),
+        )
+        seen = replace(seen, file_service=service, share=share, keys=keys)
+    if environment:
+        name = stack_plan.storage_name(ids, seen)
+        seen = replace(seen, storage=await cloud.read(Kind.STORAGE, ids.storage(name)))
+    return seen
+
+
+async def workload(
+    cloud: port.Cloud, app: desired.InferenceApp, *, ids: identity.Ids, stack: observed.Stack, bundle: str, mirror: str
+) -> observed.Workload:
+    """An InferenceApp's container app, its revisions, and what of its content is on the share.
+
+    `bundle` and `mirror` are the paths on the share to look for.
+    """
+    seen = observed.Workload(stack)
+    if stack.environment:
+        seen = await _container_app(cloud, ids.app(identity.app_name(app, group_id=ids.group)), seen)
+    if stack.share and stack.account:
+        return replace(seen, published=await _published(cloud, app, stack=stack, ids=ids, bundle=bundle, mirror=mirror))
+    return seen
+
+
+async def check(cloud: port.Cloud, app: desired.InferenceApp, seen: observed.Workload) -> observed.Workload:
+    """Ask the app's own address, as a client would, where a check is set."""
+    address = endpoint(seen)
+    wanted = app.spec.rollout.check
+    if address is None or wanted is None:
+        return seen
+    return replace(seen, check=await cloud.check(f"{address}{wanted.path}"))
+
+
+def endpoint(seen: observed.Workload) -> str | None:
+    """`https://<host>` of the app, None without ingress."""
+    ingress = (seen.app.properties.get("configuration") or {}).get("ingress") or {} if seen.app else {}
+    return f"https://{ingress['fqdn']}" if ingress.get("fqdn") else None
+
+
+async def _container_app(cloud: port.Cloud, app_id: str, seen: observed.Workload) -> observed.Workload:
+    app = await cloud.read(Kind.APP, app_id)
+    if app is None:
+        return seen
+    revisions = await cloud.revisions(app_id)
+    seen = replace(seen, app=app, revisions=revisions)
+    latest = seen.revision(str(app.properties.get("latestRevisionName")))
+    if latest is None or health.healthy(latest):
+        return seen
+    return replace(seen, replicas=await cloud.replicas(latest.id))
+
+
+async def _keys(cloud: port.Cloud, account_id: str) -> tuple[str, ...] | None:
+    """Digests of the account's keys; None for a reader, who may not list them."""
+    try:
+        keys = await cloud.account_keys(account_id)
+    except outcome.OutcomeError as error:
+        if error.outcome.reason != Reason.FORBIDDEN:  # type: ignore[union-attr]
+            raise
+        return None
+    return tuple(tags.digest(key.get_secret_value()) for key in keys)
+
+
+async def _published(
+    cloud: port.Cloud,
+    app: desired.InferenceApp,
+    *,
+    stack: observed.Stack,
+    ids: identity.Ids,
+    bundle: str,
+    mirror: str,
+) -> observed.Published | None:
+    if stack.account is None or stack.keys is None:
+        return None
+    async with cloud.share(stack.account, ids.names.share) as share:
+        if app.spec.release == "Bundle":
+            return observed.Published(release=await share.size(bundle) is not None)
+        return observed.Published(mirror=_manifest(await share.read(mirror)))
+
+
+def _manifest(data: bytes | None) -> Mapping[str, str] | None:
+    """The mirror manifest; an unreadable one counts as none: the files are then written once more."""
+    try:
+        files = json.loads(data or b"null")
+    except ValueError:
+        return None
+    return files if isinstance(files, dict) else None
+
+

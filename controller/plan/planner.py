@@ -1,0 +1,64 @@
+"""What to write next, given what is wanted and what was seen; and why not, where something stands in the way.
+
+The rules that protect the user hold here and in `steps`: nothing outside the guard list, nothing of another owner,
+nothing replaced, nothing written while an operation is in flight, nothing deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from controller.model import desired, identity, observed, outcome, tags
+from controller.model.conditions import Reason
+from controller.plan import actions, stack, steps, template, workload
+
+
+@dataclass(frozen=True)
+class Scope:
+    """`inventory` names this controller's set of objects. `allow` lists `SUBSCRIPTION[/GROUP]` it may touch, all
+    when empty. `commit` is the source commit, for the tag."""
+
+    inventory: str
+    allow: tuple[str, ...] = ()
+    commit: str | None = None
+
+    def owner(self, wanted: desired.Environment | desired.InferenceApp) -> tags.Owner:
+        """Who the object's resources belong to."""
+        return tags.Owner(self.inventory, wanted.kind, wanted.metadata.name)
+
+    def guard(self, environment: desired.Environment) -> outcome.Stalled | None:
+        """Why the environment's group is out of bounds, or None."""
+        place = f"{environment.spec.subscription_id}/{environment.spec.resource_group}"
+        names = (environment.spec.subscription_id.lower(), place.lower())
+        if not self.allow or any(entry.lower().rstrip("/") in names for entry in self.allow):
+            return None
+        return outcome.Stalled(Reason.GUARDED, f"{place} is not among the groups this controller may touch (--allow)")
+
+
+def environment(
+    wanted: desired.Environment, *, scope: Scope, ids: identity.Ids, seen: observed.Stack
+) -> actions.Plan:
+    """The plan for an Environment."""
+    made = stack.plan(wanted, owner=scope.owner(wanted), ids=ids, seen=seen)
+    return _guarded(made, scope.guard(wanted))
+
+
+def app(
+    wanted: desired.InferenceApp,
+    *,
+    stands_on: desired.Environment,
+    scope: Scope,
+    ids: identity.Ids,
+    seen: observed.Workload,
+    release: workload.Release,
+) -> tuple[actions.Plan, str]:
+    """The plan for an InferenceApp, and the release it is to run, as its template will say."""
+    one = workload.App(wanted, scope.owner(wanted), ids, seen, release, scope.commit)
+    name = template.release_of(one.template)
+    assert name is not None, "a rendered template names its release"
+    return _guarded(workload.plan(one), scope.guard(stands_on)), name
+
+
+def _guarded(made: Iterable[actions.Step], guard: outcome.Stalled | None) -> actions.Plan:
+    return actions.Plan(tuple(steps.block(step, guard) for step in made))

@@ -1,0 +1,73 @@
+"""A plan as people and programs read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from controller.model import outcome
+from controller.plan import actions
+
+SIGNS = {"Create": "+", "Update": "~", "Upload": "^", "Mirror": "^"}
+SHOWN = 240
+"""The longest value a line shows, in characters."""
+
+
+def lines(name: str, plan: actions.Plan) -> Iterator[str]:
+    """One line per step that does something or is in the way, then one per changed field."""
+    for step in plan.steps:
+        if step.action is None and step.blocked is None:
+            continue
+        sign = SIGNS[step.action.verb] if step.action else "!"
+        words = [step.action.verb, step.kind.label, step.name] if step.action else [step.kind.label, step.name]
+        yield f"{sign} {name}  {' '.join(words)}{_why(step)}"
+        for change in step.action.changes if step.action else ():
+            yield f"    {change.path}: {_value(change.before)} -> {_value(change.after)}"
+
+
+def as_json(plan: actions.Plan) -> list[dict[str, Any]]:
+    """Every step: kind, name, resource, verb (null for none), reason, blocked, changes."""
+    return [
+        {
+            "step": step.kind.label,
+            "name": step.name,
+            "resource": step.resource_id,
+            "verb": step.action.verb if step.action else None,
+            "reason": step.action.reason if step.action else None,
+            "blocked": _blocked(step.blocked),
+            "changes": [
+                {"path": change.path, "before": change.before, "after": change.after}
+                for change in (step.action.changes if step.action else ())
+            ],
+        }
+        for step in plan.steps
+    ]
+
+
+def _why(step: actions.Step) -> str:
+    reasons = [step.action.reason] if step.action and step.action.reason else []
+    if isinstance(step.blocked, outcome.Stalled):
+        reasons.append(f"STOPPED: {step.blocked.message}")
+    elif step.blocked:
+        reasons.append(f"later: {step.blocked.message}")
+    return f"  ({'; '.join(reasons)})" if reasons else ""
+
+
+def _blocked(blocked: outcome.Outcome | None) -> dict[str, str] | None:
+    if blocked is None or isinstance(blocked, outcome.Done):
+        return None
+    return {"outcome": type(blocked).__name__, "reason": blocked.reason, "message": blocked.message}
+
+
+def _value(value: Any) -> str:
+    text = json.dumps(value, default=_plain)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return "(secret)" if isinstance(value, (SecretStr, actions.Lookup)) else str(value)

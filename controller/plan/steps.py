@@ -1,0 +1,85 @@
+"""How a step comes to be: what is missing is created, what differs is updated, and what stands in the way says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from controller.model import observed, outcome, tags
+from controller.model.conditions import Reason
+from controller.model.kinds import Kind
+from controller.plan import actions, bodies, diff
+
+
+def step(kind: Kind, resource_id: str, wanted: bodies.Wanted, live: observed.Resource | None) -> actions.Step:
+    """The step for a resource without tags of ours."""
+    made = actions.Step(kind, resource_id.rsplit("/", 1)[-1], resource_id)
+    if live is None:
+        return replace(made, action=actions.Action("Create", "missing", body=wanted.create))
+    found = diff.changes(wanted.owned, live.body)
+    if found:
+        body = diff.merged(wanted.owned, _below(wanted.owned, live.body))
+        made = replace(made, action=actions.Action("Update", "changed", found, body))
+    if not live.settled:
+        return block(made, outcome.InProgress(Reason.PROVISIONING, f"{kind.label} {live.name} is {live.state}"))
+    return block(made, _immutable(kind, live, diff.changes(wanted.immutable, live.body)))
+
+
+def owned(
+    kind: Kind, resource_id: str, wanted: bodies.Wanted, live: observed.Resource | None, *, owner: tags.Owner
+) -> actions.Step:
+    """The step for a resource that carries our tags: created with them, adopted by adding them. The notes ride along
+    with a write and never cause one."""
+    if live is None:
+        ours = {**wanted.tags, **wanted.note, tags.OWNER: str(owner), tags.ORIGIN: tags.CREATED}
+        return step(kind, resource_id, bodies.Wanted({**wanted.create, "tags": ours}), None)
+    ours = {**wanted.tags, tags.OWNER: str(owner)}
+    if tags.OWNER not in live.tags:
+        ours[tags.ORIGIN] = tags.ADOPTED
+    made = step(kind, resource_id, replace(wanted, owned={**wanted.owned, "tags": ours}), live)
+    if made.action:
+        body = {**made.action.body, "tags": {**live.tags, **ours, **wanted.note}}
+        made = replace(made, action=replace(made.action, body=body))
+    return block(made, other_owner(owner, live))
+
+
+def after(made: actions.Step, *needs: tuple[str, observed.Resource | None]) -> actions.Step:
+    """Hold the step's action back until every resource it needs is usable. `needs` are (what to call it, what was
+    seen)."""
+    missing = [what for what, live in needs if live is None or not live.usable]
+    if made.action is None or not missing:
+        return made
+    return block(made, outcome.Waiting(Reason.DEPENDENCY_NOT_READY, f"waiting for the {missing[0]}"))
+
+
+def block(made: actions.Step, why: outcome.Outcome | None) -> actions.Step:
+    """Block a step, unless it is blocked already: the first reason is the one nearest to the resource."""
+    return made if why is None or made.blocked is not None else replace(made, blocked=why)
+
+
+def other_owner(owner: tags.Owner, live: observed.Resource) -> outcome.Stalled | None:
+    """A resource of somebody else's is never written."""
+    other = tags.other_owner(owner, live.tags)
+    if other is None:
+        return None
+    return outcome.Stalled(Reason.OWNED_BY_OTHER, f"{live.name} belongs to {other} (tag {tags.OWNER}); not touched")
+
+
+def location(live: observed.Resource | None) -> str | None:
+    """Where a resource lies, in the words Azure answered."""
+    return str(live.body["location"]) if live and live.body.get("location") else None
+
+
+def _below(owned: Mapping[str, Any], live: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The live values of the owned keys and their children, so that an update sends nothing else."""
+    properties = live.get("properties") or {}
+    kept = {key: properties.get(key) for key in owned.get("properties") or {}}
+    return {"properties": kept} | {key: live.get(key) for key in owned if key != "properties"}
+
+
+def _immutable(kind: Kind, live: observed.Resource, frozen: Sequence[actions.Change]) -> outcome.Stalled | None:
+    if not frozen:
+        return None
+    said = "; ".join(f"{change.path} is {change.before!r}, wanted {change.after!r}" for change in frozen)
+    return outcome.Stalled(Reason.IMMUTABLE_FIELD, f"{kind.label} {live.name} exists and can't be changed: {said}")

@@ -1,0 +1,214 @@
+"""An InferenceApp as a container app: template, configuration, and the release digest that names them.
+
+The release is the digest of the rendered template with the content in it; it stands in the template's own env
+(`ACAOPS_RELEASE`), so that a revision says which release it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from controller.model import content, desired, tags
+from controller.plan import bodies
+
+Json = dict[str, Any]
+
+RELEASE = "ACAOPS_RELEASE"
+PROBE_FAILURES = 10
+"""The most failures a probe may allow (Container Apps API reference)."""
+
+UNPACK = """\
+set -e
+release={folder}
+if [ ! -d "$release" ]; then
+  mkdir -p {parent}
+  fresh=$(mktemp -d {parent}/.{short}.XXXXXX)
+  tar -xzf {archive} -C "$fresh"
+  (cd "$fresh" && echo "{digest}  .acaops-manifest" | sha256sum -c --quiet - && sha256sum -c --quiet .acaops-manifest)
+  chmod 755 "$fresh"
+  mv -T "$fresh" "$release" || rm -rf "$fresh"
+fi
+cd "$release"
+"""
+"""Unpacking to local disk, whole and verified or not at all: SMB is slow for small files and mmap."""
+
+UNPACKED = "/tmp/acaops"
+
+
+def releases_folder(owner: tags.Owner) -> str:
+    """Where an app's bundles lie on the share."""
+    return f".acaops/{owner.inventory}/{owner.name}/releases"
+
+
+def bundle_path(owner: tags.Owner, digest: str) -> str:
+    return f"{releases_folder(owner)}/{digest}.tar.gz"
+
+
+def mirror_path(owner: tags.Owner) -> str:
+    """Where an app's mirror manifest lies on the share."""
+    return f".acaops/{owner.inventory}/{owner.name}/mirror.json"
+
+
+def secret_name(name: str, value: SecretStr, *, app_id: str) -> str:
+    """`<name>-<8 hex>`: a new value is a new name, hence a new revision, and a rollback finds its old value."""
+    mac = hmac.new(app_id.lower().encode(), value.get_secret_value().encode(), hashlib.sha256)
+    return f"{name}-{mac.hexdigest()[:8]}"
+
+
+def secret_names(secrets: Mapping[str, SecretStr], *, app_id: str) -> dict[str, str]:
+    """Declared name -> stored name."""
+    return {name: secret_name(name, value, app_id=app_id) for name, value in secrets.items()}
+
+
+def command(app: desired.InferenceApp, *, owner: tags.Owner, digest: str) -> list[str]:
+    """The container's command: for a bundle, unpack and go there; then the commands, the last one by exec."""
+    spec = app.spec
+    run = " && ".join([*spec.commands[:-1], _exec(spec.commands[-1])])
+    if spec.release == "Mirror" or not spec.content:
+        return ["/bin/bash", "-c", f"cd {shlex.quote(spec.mount_path)} && {run}"]
+    unpack = UNPACK.format(
+        folder=f"{UNPACKED}/{digest}",
+        parent=UNPACKED,
+        short=digest[:8],
+        archive=shlex.quote(f"{spec.mount_path}/{bundle_path(owner, digest)}"),
+        digest=digest,
+    )
+    return ["/bin/bash", "-c", unpack + run + "\n"]
+
+
+def _exec(line: str) -> str:
+    """`exec` gives the last command the container's SIGTERM; what isn't one plain command runs in a shell of its own."""
+    plain = re.fullmatch(r"[A-Za-z0-9_./~-]+(?: [^;&|<>()$`\\\n]*)?", line)
+    return f"exec {line}" if plain else f"exec /bin/bash -c {shlex.quote(line)}"
+
+
+def probes(app: desired.InferenceApp) -> list[Json]:
+    """Startup and liveness ask whether the port is open; readiness asks the rollout check's path, if there is one.
+
+    The start-up budget is spread over the most failures the service allows.
+    """
+    spec = app.spec
+    port = spec.ingress.target_port
+    tcp = {"tcpSocket": {"port": port}}
+    check = spec.rollout.check
+    ready = {"httpGet": {"path": check.path, "port": port, "scheme": "HTTP"}} if check else tcp
+    period = math.ceil(spec.startup_budget / PROBE_FAILURES)
+    return [
+        {"type": "Startup", **tcp, "periodSeconds": max(1, period), "failureThreshold": PROBE_FAILURES},
+        {"type": "Readiness", **ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+        {"type": "Liveness", **tcp, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
+    ]
+
+
+def template(
+    app: desired.InferenceApp,
+    *,
+    container: str,
+    share: str,
+    storage: str,
+    owner: tags.Owner,
+    digest: str,
+    stored: Mapping[str, str],
+) -> Json:
+    """The owned part of the app's template. `stored` maps secret names to the names they are stored under."""
+    spec = app.spec
+    volume = f"{share}volume"
+    body: Json = {
+        "containers": [
+            {
+                "name": container,
+                "image": spec.image,
+                "command": command(app, owner=owner, digest=digest),
+                "env": [_variable(variable, stored) for variable in spec.env],
+                "resources": {"cpu": spec.resources.cpu, "memory": spec.resources.memory},
+                "probes": probes(app),
+                "volumeMounts": [{"volumeName": volume, "mountPath": spec.mount_path}],
+            }
+        ],
+        "scale": {
+            "minReplicas": spec.scale.min_replicas,
+            "maxReplicas": spec.scale.max_replicas,
+            "rules": [
+                {"name": "http", "http": {"metadata": {"concurrentRequests": str(spec.scale.concurrent_requests)}}}
+            ],
+        },
+        "volumes": [{"name": volume, "storageType": "AzureFile", "storageName": storage}],
+        "terminationGracePeriodSeconds": math.ceil(spec.termination_grace_period),
+    }
+    named = {"name": RELEASE, "value": release(body, digest=digest)}
+    body["containers"][0]["env"].append(named)
+    return body
+
+
+def release(body: Mapping[str, Any], *, digest: str) -> str:
+    """The release: 16 hex digits over the rendered template (without the release itself) and the content."""
+    return tags.digest(json.dumps([body, digest], sort_keys=True))
+
+
+def release_of(revision_template: Mapping[str, Any]) -> str | None:
+    """The release a template says it is."""
+    for container in revision_template.get("containers") or ():
+        for variable in container.get("env") or ():
+            if variable.get("name") == RELEASE:
+                return str(variable.get("value"))
+    return None
+
+
+def configuration(app: desired.InferenceApp, *, secrets: Mapping[str, SecretStr], app_id: str) -> Json:
+    """The owned part of the app's configuration."""
+    ingress = app.spec.ingress
+    body: Json = {
+        "activeRevisionsMode": "Single",
+        "ingress": {
+            "external": ingress.external,
+            "targetPort": ingress.target_port,
+            "traffic": [{"weight": 100, "latestRevision": True}],
+        },
+    }
+    if secrets:
+        stored = secret_names(secrets, app_id=app_id)
+        body["secrets"] = [{"name": stored[name], "value": value} for name, value in secrets.items()]
+    return body
+
+
+def wanted(
+    app: desired.InferenceApp, *, location: str | None, environment_id: str, body: Json, config: Json
+) -> bodies.Wanted:
+    """The whole container app."""
+    properties = {
+        "workloadProfileName": app.spec.workload_profile_name,
+        "configuration": config,
+        "template": body,
+    }
+    return bodies.Wanted(
+        create={"location": location, "properties": {"environmentId": environment_id, **properties}},
+        owned={"properties": properties},
+        immutable={"properties": {"environmentId": environment_id}},
+        tags=app.spec.tags,
+        note={tags.APPLIED: applied(properties)},
+    )
+
+
+def applied(properties: Mapping[str, Any]) -> str:
+    """The digest of everything owned, to tell drift from a change. Secrets count by their stored names."""
+    return tags.digest(json.dumps(properties, sort_keys=True, default=lambda _: None))
+
+
+def published(files: tuple[content.File, ...]) -> dict[str, str]:
+    """The mirror manifest of `files`: sha256 by path."""
+    return {file.path: file.sha256 for file in files}
+
+
+def _variable(variable: desired.EnvVar, stored: Mapping[str, str]) -> Json:
+    if variable.secret_ref is not None:
+        return {"name": variable.name, "secretRef": stored[variable.secret_ref]}
+    return {"name": variable.name, "value": variable.value}

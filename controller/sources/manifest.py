@@ -1,0 +1,243 @@
+"""A state folder to checked objects, or to every problem in it as `file:line:column: message`.
+
+What one document may say is in `model.desired`; here is what needs the folder or a second object. A folder that
+doesn't load whole gives nothing: `load` raises. Blocking; never writes.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from controller.model import desired
+from controller.sources import crosscheck, document, worktree
+from controller.sources.document import Document, Problem
+
+MOST_BYTES = 1024 * 1024
+
+T = TypeVar("T", desired.Environment, desired.InferenceApp)
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[T]):
+    """One object and where it stands. `folder` is the YAML file's, absolute; `contents` are an app's
+    (absolute folder, target) pairs."""
+
+    object: T
+    file: str
+    line: int
+    folder: Path
+    contents: tuple[tuple[Path, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.object.metadata.name
+
+
+LoadedApp = Loaded[desired.InferenceApp]
+LoadedAny = Loaded[desired.Environment] | LoadedApp
+
+
+@dataclass(frozen=True)
+class Source:
+    """The whole desired state at one moment. `digest` is 64 hex digits over all YAML files; `revision` what people
+    read: `git:<12 hex>` of HEAD in a clean work tree, else `files:<12 hex>` of the digest."""
+
+    folder: Path
+    digest: str
+    revision: str
+    environments: tuple[Loaded[desired.Environment], ...]
+    apps: tuple[Loaded[desired.InferenceApp], ...]
+
+    @functools.cached_property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """(kind, name) of every object, environments first."""
+        return tuple(self._by_key)
+
+    def find(self, kind: str, name: str) -> LoadedAny:
+        """The object; KeyError where there is none."""
+        return self._by_key[kind, name]
+
+    def environment(self, name: str) -> desired.Environment:
+        """The Environment called `name`; KeyError where there is none."""
+        found = self.find("Environment", name).object
+        assert isinstance(found, desired.Environment)
+        return found
+
+    def dependents(self, kind: str, name: str) -> tuple[tuple[str, str], ...]:
+        """The apps that stand on the Environment called `name`; none for any other kind."""
+        if kind != "Environment":
+            return ()
+        return tuple((one.object.kind, one.name) for one in self.apps if one.object.spec.environment_ref == name)
+
+    @functools.cached_property
+    def _by_key(self) -> dict[tuple[str, str], LoadedAny]:
+        loaded: tuple[LoadedAny, ...] = (*self.environments, *self.apps)
+        return {(one.object.kind, one.name): one for one in loaded}
+
+
+class LoadError(Exception):
+    """Every problem of the folder, by place."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+@dataclass
+class _Reading:
+    """What loading has found so far."""
+
+    folder: Path
+    root: Path
+    problems: list[Problem] = field(default_factory=list)
+    entries: list[crosscheck.Entry] = field(default_factory=list)
+
+    def add(self, file: str, message: str) -> None:
+        self.problems.append(Problem(document.shown(file), 1, 1, message))
+
+
+def load(folder: Path) -> Source:
+    """Everything in the *.yaml and *.yml files below `folder`. Raises LoadError with all problems."""
+    reading = _Reading(folder, folder.resolve())
+    digest = _read_files(reading)
+    boundary = worktree.top(reading.root) or reading.root.parent
+    reading.problems += crosscheck.problems(reading.entries, boundary=boundary)
+    if reading.problems:
+        raise LoadError(reading.problems)
+    commit = worktree.commit(reading.root)
+    return Source(
+        folder=reading.root,
+        digest=digest,
+        revision=f"git:{commit[:12]}" if commit else f"files:{digest[:12]}",
+        environments=tuple(
+            _loaded(entry, entry.object) for entry in reading.entries if isinstance(entry.object, desired.Environment)
+        ),
+        apps=tuple(
+            _loaded(entry, entry.object, contents=crosscheck.contents(entry))
+            for entry in reading.entries
+            if isinstance(entry.object, desired.InferenceApp)
+        ),
+    )
+
+
+def _loaded(entry: crosscheck.Entry, value: T, *, contents: tuple[tuple[Path, str], ...] = ()) -> Loaded[T]:
+    file = entry.document
+    return Loaded(value, file.file, file.values[()][0], entry.folder, contents)
+
+
+def _read_files(reading: _Reading) -> str:
+    """Reads and validates every file; returns the digest of their names and bytes."""
+    digest = hashlib.sha256()
+    found = False
+    for path in _files(reading):
+        found = True
+        name = str(path.relative_to(reading.root))
+        shown = document.shown(reading.folder / name)
+        data = _bytes(reading, path, shown)
+        if data is None:
+            continue
+        digest.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\n".encode(errors="surrogateescape"))
+        documents, problems = document.parse(data, file=shown)
+        reading.problems += problems
+        for found_document in documents:
+            reading.entries.append(_entry(reading, found_document, path.parent))
+    if not found and not reading.problems:
+        reading.add(str(reading.folder), "no YAML files here; nothing is applied and nothing is deleted")
+    return digest.hexdigest()
+
+
+def _files(reading: _Reading) -> Iterator[Path]:
+    """YAML files below the folder, by name. Hidden ones are left out; links that lead out are problems."""
+    if not reading.root.is_dir():
+        reading.add(str(reading.folder), "no such folder; nothing is applied and nothing is deleted")
+        return
+    seen: set[Path] = set()
+    for base, folders, names in os.walk(reading.root, onerror=lambda error: _unreadable(reading, error)):
+        links = [name for name in folders if (Path(base) / name).is_symlink()]
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in links)
+        for name in sorted(names + links):
+            path = Path(base) / name
+            if name.startswith(".") or (name not in links and path.suffix not in (".yaml", ".yml")):
+                continue
+            if not path.resolve().is_relative_to(reading.root):
+                shown = reading.folder / path.relative_to(reading.root)
+                reading.add(str(shown), "a symbolic link that leads out of the state folder")
+            elif name not in links and path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield path
+
+
+def _unreadable(reading: _Reading, error: OSError) -> None:
+    reading.add(str(error.filename or reading.folder), f"can't be read: {error.strerror}")
+
+
+def _bytes(reading: _Reading, path: Path, shown: str) -> bytes | None:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            reading.add(shown, "not a regular file")
+            return None
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        reading.add(shown, f"can't be read: {error.strerror}")
+        return None
+    if len(data) > MOST_BYTES:
+        reading.add(shown, f"larger than {MOST_BYTES // 1024} KiB")
+        return None
+    return data
+
+
+def _entry(reading: _Reading, found: Document, folder: Path) -> crosscheck.Entry:
+    taken = {(problem.line, problem.column) for problem in reading.problems if problem.file == found.file}
+    value, problems = _validated(found)
+    reading.problems += [problem for problem in problems if (problem.line, problem.column) not in taken]
+    return crosscheck.Entry(found, folder, value)
+
+
+def _validated(found: Document) -> tuple[desired.Environment | desired.InferenceApp | None, list[Problem]]:
+    if not isinstance(found.data, dict):
+        return None, [found.problem((), "a document must be a mapping with apiVersion, kind, metadata, spec")]
+    kind = found.data.get("kind")
+    model = desired.KINDS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        return None, [found.problem(("kind",), f"kind must be one of {', '.join(desired.KINDS)}")]
+    try:
+        return model.model_validate(found.data), []
+    except ValidationError as error:
+        return None, [_problem(found, details) for details in error.errors(include_url=False, include_input=False)]
+
+
+def _problem(found: Document, details: ErrorDetails) -> Problem:
+    """A validation error at the value it speaks of: an unknown field at its key, a missing one at what lacks it."""
+    path, kind, message = details["loc"], details["type"], details["msg"]
+    if kind == "extra_forbidden":
+        close = get_close_matches(str(path[-1]), _field_names(), n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        return found.problem(path, f"unknown field {_dotted(path)}{hint}", at_key=True)
+    if kind == "missing":
+        return found.problem(path[:-1], f"missing field {_dotted(path)}")
+    hint = "; numbers and words like yes or null need quotes to be text" if kind == "string_type" else ""
+    message = message[:1].lower() + message[1:] if kind != "refused" else message
+    return found.problem(path, f"{_dotted(path)}: {message}{hint}")
+
+
+def _dotted(path: document.Path) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.lstrip(".")
+
+
+@functools.cache
+def _field_names() -> list[str]:
+    definitions: dict[str, Any] = desired.json_schema()["$defs"]
+    return sorted({name for schema in definitions.values() for name in schema["properties"]})

@@ -1,0 +1,106 @@
+"""The end of every pass: conditions, events, metrics and history, told once and in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from controller.model import conditions, outcome
+from controller.status import events, store, summarize
+from controller.telemetry import metrics
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass came to. `release`, `endpoint` and `serving` (the revision's name) are None where the pass didn't
+    get as far as to know them; what was told before then stays."""
+
+    key: store.Key
+    steps: Sequence[summarize.StepReport]
+    source_revision: str
+    commit: str | None
+    started: datetime
+    ended: datetime
+    interval: float
+    retry_interval: float | None
+    release: str | None = None
+    endpoint: str | None = None
+    serving: str | None = None
+
+
+def tell(statuses: store.Store, told: metrics.Metrics, result: Pass) -> summarize.Requeue:
+    """Put the pass into the store, log what changed, count it; gives when to look again."""
+    before = statuses.get(result.key) or store.ObjectStatus(*result.key)
+    verdict = summarize.fold(
+        result.steps,
+        revision=result.source_revision,
+        now=result.ended,
+        previous=before.conditions,
+        interval=result.interval,
+        retry_interval=result.retry_interval,
+    )
+    after = _status(before, result, verdict)
+    statuses.replace(after)
+    for event in events.changes(before, after):
+        _log(event)
+    _count(told, result, after)
+    return _soon(result.steps) or verdict.requeue
+
+
+def _soon(steps: Sequence[summarize.StepReport]) -> summarize.Requeue | None:
+    """Look again at once after a write that was finished when answered: the next one may depend on it."""
+    wrote = any(step.verb and isinstance(step.outcome, outcome.Done) for step in steps)
+    return summarize.Requeue("poll", 0.0) if wrote else None
+
+
+def _status(before: store.ObjectStatus, result: Pass, verdict: summarize.Verdict) -> store.ObjectStatus:
+    ready = next(one for one in verdict.conditions if one.type == conditions.READY)
+    failed = ready.status == "False" and any(one.type == conditions.STALLED for one in verdict.conditions)
+    after = replace(
+        before,
+        conditions=verdict.conditions,
+        source_revision=result.source_revision,
+        commit=result.commit,
+        release=result.release or before.release,
+        endpoint=result.endpoint or before.endpoint,
+        resources=tuple(result.steps),
+        last_error=ready.message if ready.status == "False" else before.last_error,
+        last_pass=result.ended,
+        passes=before.passes + 1,
+    )
+    if result.release is None or not (failed or ready.status == "True"):
+        return after
+    entry = store.HistoryEntry(
+        result.release, result.serving or "", result.ended, "Failed" if failed else "Ready", ready.message
+    )
+    return replace(after, history=store.remembered(before.history, entry))
+
+
+def _log(event: events.Event) -> None:
+    say = log.warning if event.warning else log.info
+    say(
+        f"{event.phase}: {event.about}",
+        kind=event.kind,
+        name=event.name,
+        reason=event.reason,
+        message=event.message,
+        resource=event.resource,
+    )
+
+
+def _count(told: metrics.Metrics, result: Pass, after: store.ObjectStatus) -> None:
+    kind, name = result.key
+    deciding = summarize.worst(result.steps)
+    word = type(deciding[0].outcome).__name__ if deciding else outcome.Done.__name__
+    told.reconciled(kind, word, seconds=(result.ended - result.started).total_seconds())
+    told.told(kind, name, current=after.conditions)
+    if word == outcome.Done.__name__:
+        told.succeeded(kind, name, timestamp=result.ended.timestamp())
+    for step in result.steps:
+        if step.verb:
+            told.wrote(step.verb, step.name)

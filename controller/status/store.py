@@ -1,0 +1,223 @@
+"""The statuses in memory: what was last told of each object and of the source.
+
+One event loop's own: no locks, and nothing here that decides anything. All of it can be made again by a pass over each
+object, so losing it costs nothing but the history that isn't on the share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import structlog
+
+from controller.model import conditions, outcome
+from controller.status import summarize
+
+HISTORY_LENGTH = 5
+
+Key = tuple[str, str]
+Condition = conditions.Condition
+Subscriber = Callable[["ObjectStatus"], None]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """A release that became Ready, or failed, at `when`; `revision` is the name of its revision in Azure."""
+
+    release: str
+    revision: str
+    when: datetime
+    result: Literal["Ready", "Failed"]
+    message: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "release": self.release,
+            "revision": self.revision,
+            "when": _stamp(self.when),
+            "result": self.result,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True)
+class ObjectStatus:
+    """All that is told of one object. `last_pass` is None and `passes` 0 before the first pass."""
+
+    kind: str
+    name: str
+    conditions: tuple[Condition, ...] = ()
+    source_revision: str = ""
+    commit: str | None = None
+    observed_digest: str | None = None
+    release: str | None = None
+    endpoint: str | None = None
+    resources: tuple[summarize.StepReport, ...] = ()
+    last_error: str | None = None
+    history: tuple[HistoryEntry, ...] = ()
+    last_pass: datetime | None = None
+    passes: int = 0
+
+    @property
+    def key(self) -> Key:
+        return (self.kind, self.name)
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of type `kind`, None where it isn't there."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape that `/status` and `acaops status -o json` give; times are RFC 3339 in UTC."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "conditions": [_condition(condition) for condition in self.conditions],
+            "sourceRevision": self.source_revision,
+            "commit": self.commit,
+            "observedDigest": self.observed_digest,
+            "release": self.release,
+            "endpoint": self.endpoint,
+            "resources": [_step(step) for step in self.resources],
+            "lastError": self.last_error,
+            "history": [entry.as_json() for entry in self.history],
+            "lastPass": _stamp(self.last_pass),
+            "passes": self.passes,
+        }
+
+
+@dataclass(frozen=True)
+class SourceStatus:
+    """What was last loaded from `folder`. `problems` are the last load's; `revision` the last one that loaded whole.
+
+    `loaded_at` is None until one did.
+    """
+
+    folder: str
+    revision: str = ""
+    loaded_at: datetime | None = None
+    problems: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "folder": self.folder,
+            "revision": self.revision,
+            "loadedAt": _stamp(self.loaded_at),
+            "problems": list(self.problems),
+        }
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything at one moment; the objects sorted by kind and name."""
+
+    source: SourceStatus
+    objects: tuple[ObjectStatus, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"source": self.source.as_json(), "objects": [status.as_json() for status in self.objects]}
+
+
+class Store:
+    """The statuses by kind and name, and the source's in `source`."""
+
+    def __init__(self, source: SourceStatus) -> None:
+        self.source = source
+        self._objects: dict[Key, ObjectStatus] = {}
+        self._subscribers: list[Subscriber] = []
+
+    def get(self, key: Key) -> ObjectStatus | None:
+        return self._objects.get(key)
+
+    def find(self, kind: str, name: str) -> ObjectStatus | None:
+        """The status of `name`, whatever the case of `kind`."""
+        wanted = (kind.casefold(), name)
+        return next((one for key, one in self._objects.items() if (key[0].casefold(), key[1]) == wanted), None)
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.source, tuple(self._objects[key] for key in sorted(self._objects)))
+
+    def replace(self, status: ObjectStatus) -> ObjectStatus | None:
+        """Put `status` in the place of what was told before, tell the subscribers, and give what it replaced."""
+        before = self._objects.get(status.key)
+        self._objects[status.key] = status
+        for subscriber in tuple(self._subscribers):
+            _tell(subscriber, status)
+        return before
+
+    def forget(self, key: Key) -> None:
+        """Drop an object that is no longer desired; one that isn't here is fine."""
+        self._objects.pop(key, None)
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` with each status put from now on. Gives the call that ends it, which may be repeated."""
+        self._subscribers.append(subscriber)
+
+        def unsubscribe() -> None:
+            if subscriber in self._subscribers:
+                self._subscribers.remove(subscriber)
+
+        return unsubscribe
+
+    def unready(self, wanted: Iterable[Key]) -> tuple[str, ...]:
+        """Why a first full picture is still missing, where the source names the objects `wanted`; empty when ready."""
+        if self.source.loaded_at is None:
+            return self.source.problems or (f"the desired state in {self.source.folder} was not loaded yet",)
+        return tuple(f"{kind}/{name} had no pass yet" for kind, name in wanted if not self._passes((kind, name)))
+
+    def _passes(self, key: Key) -> int:
+        status = self._objects.get(key)
+        return 0 if status is None else status.passes
+
+
+def remembered(history: tuple[HistoryEntry, ...], entry: HistoryEntry) -> tuple[HistoryEntry, ...]:
+    """`history` (newest last, at most five) with `entry`, unless it only repeats what the newest one says.
+
+    So a release is entered when it becomes Ready or first fails, and again after a rollback to it.
+    """
+    if history and (history[-1].release, history[-1].result) == (entry.release, entry.result):
+        return history
+    return (*history, replace(entry, message=summarize.bounded(entry.message)))[-HISTORY_LENGTH:]
+
+
+def _tell(subscriber: Subscriber, status: ObjectStatus) -> None:
+    """A display that breaks must not break the pass whose status it shows."""
+    try:
+        subscriber(status)
+    except Exception:
+        _log.exception("a subscriber to the status failed", kind=status.kind, name=status.name)
+
+
+def _condition(condition: Condition) -> dict[str, Any]:
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": _stamp(condition.changed),
+        "observedRevision": condition.revision,
+    }
+
+
+def _step(step: summarize.StepReport) -> dict[str, Any]:
+    verdict = step.outcome
+    since = verdict.since if isinstance(verdict, outcome.InProgress) else None
+    after = verdict.after if isinstance(verdict, outcome.Waiting | outcome.Transient) else None
+    return {
+        "name": step.name,
+        "resource": step.resource,
+        "verb": step.verb,
+        "outcome": type(verdict).__name__,
+        "reason": "" if isinstance(verdict, outcome.Done) else verdict.reason,
+        "message": verdict.message,
+        "since": _stamp(since),
+        "after": after,
+    }
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,176 @@
+"""From a conversation to an answer: fits the prompt, asks for admission, drives the engine, counts.
+
+The API and the chat page both come through here, so limits, metrics and logs are the same for both. It logs
+counts and times, never text.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from inference import admission, engine, logs, metrics, settings, status, stops
+
+_LOG = logging.getLogger("inference.request")
+_COLDEST = 0.01
+"""Below this temperature sampling is greedy anyway, and dividing by it overflows half precision."""
+
+
+class PromptTooLong(engine.BadPrompt):
+    """The prompt, or the prompt and the tokens asked for, don't fit into the context."""
+
+
+class Interrupted(engine.EngineError):
+    """The replica is going away before the answer was complete."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation that fits: ids and how to go on from them."""
+
+    ids: tuple[int, ...]
+    sampling: engine.Sampling
+    stop: tuple[str, ...]
+
+
+class Answers:
+    """One per process."""
+
+    def __init__(
+        self,
+        serving: engine.Engine,
+        *,
+        gate: admission.Admission,
+        measure: metrics.Metrics,
+        limits: settings.Settings,
+    ) -> None:
+        self._engine = serving
+        self._gate = gate
+        self._measure = measure
+        self._limits = limits
+        self.interrupted = False
+        """Set near the end of the grace period: open answers then end with Interrupted."""
+
+    @property
+    def served(self) -> status.Served:
+        return self._engine.served
+
+    @property
+    def in_flight(self) -> int:
+        return self._gate.in_flight
+
+    def close(self) -> None:
+        """Admit no new answers."""
+        self._gate.close()
+
+    def prompt(
+        self,
+        messages: Sequence[engine.Message],
+        *,
+        max_tokens: int | None,
+        temperature: float,
+        top_p: float,
+        stop: tuple[str, ...] = (),
+    ) -> Prompt:
+        """Raises BadPrompt, of which PromptTooLong is a kind."""
+        ids = self._engine.encode(messages)
+        context = self._engine.served.context
+        longest = self._limits.max_new_tokens
+        wanted = longest if max_tokens is None else min(max_tokens, longest)
+        room = context - len(ids)
+        if room < 1 or (max_tokens is not None and room < wanted):
+            asked = f" plus {wanted} asked for" if max_tokens is not None else ""
+            raise PromptTooLong(
+                f"This model's maximum context length is {context} tokens, but the messages are {len(ids)} tokens{asked}."
+            )
+        greedy = temperature < _COLDEST or top_p == 0
+        sampling = engine.Sampling(min(wanted, room), 0.0 if greedy else temperature, 1.0 if greedy else top_p)
+        return Prompt(tuple(ids), sampling, stop)
+
+    async def open(self, prompt: Prompt, *, request_id: str) -> Answer:
+        """An answer, admitted. It must be closed. Raises admission.Refused."""
+        asked = time.monotonic()
+        place = await self._gate.place(len(prompt.ids) + prompt.sampling.max_new_tokens)
+        self._measure.prompt_tokens.inc(len(prompt.ids))
+        return Answer(self, prompt, place, asked=asked, request_id=request_id)
+
+
+class Answer:
+    """One generation. Iterate `pieces()` once, then `close()`; closing early cancels."""
+
+    def __init__(
+        self, owner: Answers, prompt: Prompt, place: admission.Place, *, asked: float, request_id: str
+    ) -> None:
+        self._owner = owner
+        self._prompt = prompt
+        self._place = place
+        self._asked = asked
+        self._first: float | None = None
+        self._id = request_id
+        self._closed = False
+        self.prompt_tokens = len(prompt.ids)
+        self.completion_tokens = 0
+        self.finish: str | None = None
+        """`stop` or `length` once complete, `error` after a failure, None while running or when cancelled."""
+
+    async def pieces(self) -> AsyncGenerator[str, None]:
+        """Text as it comes; an empty piece is a sign of life. Raises BadPrompt, EngineError."""
+        try:
+            async with aclosing(self._cut()) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except (engine.EngineError, engine.BadPrompt) as error:
+            self.finish = "error"
+            logs.event(_LOG, "answer_failed", level=logging.ERROR, request_id=self._id, error=str(error))
+            raise
+
+    async def _cut(self) -> AsyncGenerator[str, None]:
+        matcher = stops.StopMatcher(self._prompt.stop)
+        deadline = self._asked + self._owner._limits.generation_timeout
+        async with aclosing(self._owner._engine.generate(self._prompt.ids, self._prompt.sampling)) as deltas:
+            async for delta in deltas:
+                self._count(delta)
+                text = matcher.feed(delta.text)
+                if matcher.matched:
+                    self.finish = "stop"
+                elif delta.finish or time.monotonic() > deadline:
+                    self.finish = delta.finish or "length"
+                    text += matcher.flush()
+                elif self._owner.interrupted:
+                    raise Interrupted("this replica is shutting down")
+                yield text
+                if self.finish:
+                    return
+
+    def _count(self, delta: engine.Delta) -> None:
+        if not delta.tokens:
+            return
+        if self._first is None:
+            self._first = time.monotonic()
+            self._owner._measure.first_token.observe(self._first - self._asked)
+        self.completion_tokens += delta.tokens
+        self._owner._measure.generated_tokens.inc(delta.tokens)
+
+    def close(self) -> None:
+        """Give the place back and write the one log line of this answer. More calls do nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._place.release()
+        now = time.monotonic()
+        measure = self._owner._measure
+        measure.requests.labels(self.finish or "cancelled").inc()
+        measure.duration.observe(now - self._asked)
+        logs.event(
+            _LOG,
+            "answer",
+            request_id=self._id,
+            finish=self.finish or "cancelled",
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            first_token_s=None if self._first is None else round(self._first - self._asked, 4),
+            seconds=round(now - self._asked, 4),
+        )

@@ -1,0 +1,385 @@
+"""Managed environments: create, update, delete, and what is asked about them. Owns their documents.
+
+It knows the apps inside only as documents to count; it never starts or stops anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from infra.local_azure import operations, wire
+from infra.local_azure.apps import bodies, context, environment_settings, locations, profiles, tokens
+from infra.local_azure.apps.context import Document
+from infra.local_azure.arm import tracked
+
+TYPE = "Microsoft.App/managedEnvironments"
+_PATTERN = f"{context.GROUP}{context.PROVIDER}/managedEnvironments/{{environment}}"
+
+# Medians of the recorded times from request to terminal poll, in seconds.
+CREATE, REPLACE, PATCH, DELETE = 104.0, 69.0, 99.0, 986.0
+# Recorded once for an environment with a dedicated GPU profile; used instead of CREATE when asked for.
+CREATE_DEDICATED_GPU = 984.0
+
+
+class Environments:
+    """The environments of every resource group.
+
+    `gpu_limit` is the A100s a subscription may use in dedicated profiles in one region (Azure's own default
+    is 0); `slow_gpu` makes an environment with such a profile take the recorded 984 s instead of the median.
+    """
+
+    def __init__(self, rooms: context.Context, *, gpu_limit: int, slow_gpu: bool) -> None:
+        self._rooms = rooms
+        self._gpu_limit = gpu_limit
+        self._slow_gpu = slow_gpu
+        rooms.ops.register(
+            operations.Family(
+                name=context.ENVIRONMENT_OPERATIONS,
+                namespace="Microsoft.App",
+                status_path="managedEnvironmentOperationStatuses",
+                result_path="managedEnvironmentOperationResults",
+                finish=self._finish,
+                result=self._result,
+            )
+        )
+
+    def routes(self) -> list[wire.Route]:
+        listing = f"{context.PROVIDER}/managedEnvironments"
+        return [
+            wire.Route("PUT", _PATTERN, self._put, bucket="resource-requests"),
+            wire.Route("PATCH", _PATTERN, self._patch, bucket="resource-requests"),
+            wire.Route("GET", _PATTERN, self._get),
+            wire.Route("DELETE", _PATTERN, self._delete),
+            wire.Route("GET", f"{context.GROUP}{listing}", self._list),
+            wire.Route("GET", f"/subscriptions/{{subscription}}{listing}", self._list, needs_group=False),
+            wire.Route("POST", f"{_PATTERN}/getAuthtoken", self._token),
+            wire.Route("GET", f"{_PATTERN}/usages", self._usages),
+            wire.Route("GET", f"{_PATTERN}/workloadProfileStates", self._states),
+        ]
+
+    # What the provider's other modules ask.
+
+    def find(self, environment_id: str) -> Document | None:
+        return self._rooms.documents.get(environment_id)
+
+    def require(self, call: wire.Call) -> Document:
+        """The environment in the URL; raises the gateway's 404 (recorded: managedenv-get-notfound)."""
+        document = self.find(context.environment_id(call))
+        if document is None:
+            raise wire.not_found(TYPE, call.names["environment"], call.names["group"])
+        return document
+
+    def domain(self, document: Document) -> str:
+        """`<environment>.localhost:<port>`. Azure's are `<words>-<hash>.<region>.azurecontainerapps.io`."""
+        return f"{document['domain']}.localhost:{self._rooms.port}"
+
+    def provisioned(self, document: Document) -> bool:
+        """Whether apps may be written: Succeeded, or Failed after an update (recorded: it stayed usable)."""
+        usable: bool = document["state"] == "Succeeded" or (document["state"] == "Failed" and document["provisioned"])
+        return usable
+
+    def loads(self, document: Document) -> list[profiles.Load]:
+        """What the environment's running apps take, for usages and node counts."""
+        found = []
+        for app in self._rooms.documents.list(context.APPS):
+            if app["environment"].lower() != document["id"].lower():
+                continue
+            for revision in self._rooms.documents.list(context.REVISIONS, under=app["id"]):
+                cores = sum(item["resources"]["cpu"] for item in revision["template"]["containers"])
+                count = len(self._rooms.runtime.replicas(revision["key"]))
+                found.append(profiles.Load(app["profile"] or "Consumption", cores, count))
+        return found
+
+    def dedicated_gpus(self, subscription: str, location: str, *, but: str = "") -> int:
+        """A100s promised to dedicated profiles of the region, leaving out the environment `but`."""
+        return sum(
+            profiles.dedicated_gpus(item["properties"]["workloadProfiles"])
+            for item in self._rooms.documents.list(context.ENVIRONMENTS)
+            if item["subscription"].lower() == subscription.lower()
+            and item["location"] == location
+            and item["id"].lower() != but.lower()
+        )
+
+    @property
+    def gpu_limit(self) -> int:
+        return self._gpu_limit
+
+    def forget(self, document: Document) -> None:
+        """Remove the environment and its storages."""
+        for storage in self._rooms.documents.list(context.STORAGES, under=document["id"]):
+            self._rooms.documents.delete(storage["id"])
+        self._rooms.documents.delete(document["id"])
+
+    # Requests.
+
+    async def _put(self, call: wire.Call) -> wire.Reply:
+        body = bodies.canonical(tracked.body(call))
+        location = locations.require(body.get("location"), "managedEnvironments", call.api_version)
+        document = self.find(context.environment_id(call))
+        if document is None:
+            return self._create(call, body, location=location)
+        tracked.check_location(body, name=document["name"], group=document["group"], current=document["location"])
+        _writable(document)
+        wanted = environment_settings.settings(body.get("properties") or {}, kept=document["properties"])
+        return self._change(call, document, wanted, tags=body.get("tags"), seconds=REPLACE)
+
+    def _create(self, call: wire.Call, body: Document, *, location: str) -> wire.Reply:
+        name = call.names["environment"]
+        if not re.fullmatch(r"[A-Za-z]([A-Za-z0-9-]{0,58}[A-Za-z0-9])?", name):
+            raise wire.ArmError(400, "ManagedEnvironmentInvalidName", f"Invalid ManagedEnvironment name '{name}'.")
+        settings = environment_settings.settings(body.get("properties") or {}, kept=None)
+        self._require_quota(call.names["subscription"], location, settings, but="")
+        document = {
+            "id": context.environment_id(call),
+            "name": name,
+            "subscription": call.names["subscription"],
+            "group": call.names["group"],
+            "location": location,
+            "tags": body.get("tags"),
+            "system": context.created_by(call, self._rooms.time.now()),
+            "properties": settings,
+            "state": "Waiting",
+            "errors": None,
+            "provisioned": False,
+            "domain": self._domain_label(context.environment_id(call), name.lower()),
+        }
+        slow = self._slow_gpu and profiles.dedicated_gpus(settings["workloadProfiles"])
+        return self._begin_put(call, document, seconds=CREATE_DEDICATED_GPU if slow else CREATE)
+
+    def _domain_label(self, resource_id: str, name: str) -> str:
+        taken = {item["domain"] for item in self._rooms.documents.list(context.ENVIRONMENTS)}
+        if name not in taken:
+            return name
+        return f"{name}-{hashlib.sha256(resource_id.lower().encode()).hexdigest()[:5]}"
+
+    async def _patch(self, call: wire.Call) -> wire.Reply:
+        document = self.require(call)
+        body = bodies.canonical(tracked.body(call))
+        if body.get("location"):
+            locations.require(body["location"], "managedEnvironments", call.api_version)
+            tracked.check_location(body, name=document["name"], group=document["group"], current=document["location"])
+        _writable(document)
+        patched = bodies.merged({"properties": document["properties"], "tags": document["tags"]}, body)
+        wanted = environment_settings.settings(patched.get("properties") or {}, kept=document["properties"])
+        return self._change(call, document, wanted, tags=patched.get("tags"), seconds=PATCH)
+
+    def _change(
+        self, call: wire.Call, document: Document, wanted: Document, *, tags: Any, seconds: float
+    ) -> wire.Reply:
+        """200 when nothing changes; else PUT 201 or PATCH 202 with Location only (recorded header table)."""
+        if _comparable(wanted) == _comparable(document["properties"]) and (tags or None) == (document["tags"] or None):
+            return wire.Reply(200, self.view(document))
+        self._require_quota(document["subscription"], document["location"], wanted, but=document["id"])
+        refused = environment_settings.adds_dedicated_gpu(
+            document["properties"]["workloadProfiles"], wanted["workloadProfiles"]
+        )
+        self._keep_used_profiles(document, wanted["workloadProfiles"])
+        changed = document | {
+            "properties": wanted,
+            "tags": tags,
+            "state": "Updating",
+            "errors": None,
+            "system": context.modified_by(document["system"], call, self._rooms.time.now()),
+        }
+        if call.method == "PUT":
+            return self._begin_put(call, changed, seconds=seconds, refused=refused)
+        operation = self._begin(call, changed, seconds=seconds, refused=refused)
+        return wire.Reply(202, None, self._rooms.ops.headers(operation, call, status=False, result=True))
+
+    def _begin_put(self, call: wire.Call, document: Document, *, seconds: float, refused: bool = False) -> wire.Reply:
+        operation = self._begin(call, document, seconds=seconds, refused=refused)
+        headers = self._rooms.ops.headers(operation, call, status=True, result=False)
+        return wire.Reply(201, self.view(document), headers | {"x-ms-async-operation-timeout": "PT15M"})
+
+    def _begin(self, call: wire.Call, document: Document, *, seconds: float, refused: bool) -> operations.Operation:
+        operation = self._rooms.ops.begin(
+            context.ENVIRONMENT_OPERATIONS,
+            call,
+            location=document["location"],
+            resource_id=document["id"],
+            seconds=seconds,
+            data={"refused": refused},
+        )
+        document["operation"] = operation.id
+        self._rooms.documents.put(document["id"], context.ENVIRONMENTS, document)
+        return operation
+
+    async def _delete(self, call: wire.Call) -> wire.Reply:
+        """202, or 204 when absent. With apps inside: 409 (assumed; the words are the connected twin's)."""
+        document = self.find(context.environment_id(call))
+        if document is None:
+            return wire.Reply(204)
+        inside = sum(
+            app["environment"].lower() == document["id"].lower() for app in self._rooms.documents.list(context.APPS)
+        )
+        if inside:
+            raise wire.ArmError(
+                409,
+                "ManagedEnvironmentNotEmpty",
+                f"The environment '{document['name']}' cannot be deleted because it still contains {inside} "
+                "active container apps.",
+            )
+        if document["state"] in ("Waiting", "Updating"):
+            self._rooms.ops.cancel(document["operation"])
+        document["state"] = "ScheduledForDelete"
+        operation = self._begin(call, document, seconds=DELETE, refused=False)
+        return wire.Reply(202, None, self._rooms.ops.headers(operation, call, status=False, result=True))
+
+    async def _get(self, call: wire.Call) -> wire.Reply:
+        return wire.Reply(200, self.view(self.require(call)))
+
+    async def _list(self, call: wire.Call) -> wire.Reply:
+        under = (
+            context.group_id(call.names) if "group" in call.names else f"/subscriptions/{call.names['subscription']}"
+        )
+        found = self._rooms.documents.list(context.ENVIRONMENTS, under=under)
+        return wire.Reply(200, {"value": [self.view(item) for item in found]})
+
+    async def _token(self, call: wire.Call) -> wire.Reply:
+        document = self.require(call)
+        issued = tokens.issue(self._rooms, document["id"], location=document["location"])
+        return wire.Reply(
+            200,
+            {
+                "location": locations.display(document["location"]),
+                "properties": {"token": issued.text, "expires": issued.expires},
+                "id": document["id"],
+                "name": document["name"],
+                "type": "Microsoft.App/environments/accesstoken",
+            },
+        )
+
+    async def _usages(self, call: wire.Call) -> wire.Reply:
+        document = self.require(call)
+        items = profiles.usages(document["properties"]["workloadProfiles"], self.loads(document))
+        return wire.Reply(200, {"value": items})
+
+    async def _states(self, call: wire.Call) -> wire.Reply:
+        document = self.require(call)
+        items = profiles.states(document["id"], document["properties"]["workloadProfiles"], self.loads(document))
+        return wire.Reply(200, {"value": items})
+
+    # Rules and operations.
+
+    def _require_quota(self, subscription: str, location: str, settings: Document, *, but: str) -> None:
+        """Dedicated A100s within the region's quota. The service's error wasn't recorded: assumed."""
+        wanted = profiles.dedicated_gpus(settings["workloadProfiles"])
+        used = self.dedicated_gpus(subscription, location, but=but)
+        if wanted and used + wanted > self._gpu_limit:
+            raise wire.ArmError(
+                400,
+                "QuotaExceeded",
+                f"Operation could not be completed as it results in exceeding approved SubscriptionDedicatedNCA100Gpus "
+                f"quota. Current limit: {self._gpu_limit}, current usage: {used}, additional requested: {wanted}.",
+            )
+
+    def _keep_used_profiles(self, document: Document, wanted: Sequence[profiles.Profile] | None) -> None:
+        """A profile an app names can't be removed (assumed)."""
+        for app in self._rooms.documents.list(context.APPS):
+            named = app["profile"]
+            if app["environment"].lower() == document["id"].lower() and named and not profiles.find(wanted, named):
+                raise wire.ArmError(
+                    400, "WorkloadProfileInUse", f"The workload profile '{named}' is in use by app '{app['name']}'."
+                )
+
+    def _finish(self, operation: operations.Operation) -> None:
+        document = self.find(operation.resource_id)
+        operation.status = "Succeeded"
+        if document is None or document["operation"] != operation.id:
+            return
+        if operation.verb == "DELETE":
+            self.forget(document)
+            return
+        refused = bool(operation.data["refused"])
+        document["state"] = "Failed" if refused else "Succeeded"
+        document["provisioned"] = True
+        if refused:
+            document["errors"] = (
+                "ErrorCode: ManagedEnvironmentUpgradeError, Message: Update the managed environment failed."
+            )
+        self._rooms.documents.put(document["id"], context.ENVIRONMENTS, document)
+
+    def _result(self, operation: operations.Operation) -> wire.Reply:
+        """204 after a delete, else 200 with the environment, even one that Failed (recorded:
+        managedenv-patch-result-200-but-failed)."""
+        document = self.find(operation.resource_id)
+        if operation.verb == "DELETE" or document is None:
+            return wire.Reply(204)
+        return wire.Reply(200, self.view(document))
+
+    def view(self, document: Document) -> Document:
+        """The environment on the wire (recorded: managedenv-put-create-gpu, managedenv-get-succeeded-gpu)."""
+        settings = document["properties"]
+        created = document["provisioned"]
+        logs = settings["appLogsConfiguration"]
+        analytics = logs["logAnalyticsConfiguration"]
+        properties = {
+            "provisioningState": document["state"],
+            **({"deploymentErrors": document["errors"]} if document["errors"] else {}),
+            **settings,
+            "appLogsConfiguration": {
+                "destination": logs["destination"],
+                "logAnalyticsConfiguration": analytics and {"customerId": analytics["customerId"], "sharedKey": None},
+            },
+            "defaultDomain": self.domain(document),
+            **({"staticIp": "127.0.0.1"} if created else {}),
+            "kedaConfiguration": {"version": "2.16.1" if created else None},
+            "daprConfiguration": {"version": "1.13.6-msft.2" if created else None},
+            "eventStreamEndpoint": f"https://{self._rooms.authority()}{_stream(document)}/eventstream",
+            "customDomainConfiguration": _custom_domain(
+                document["subscription"], settings["customDomainConfiguration"]
+            ),
+        }
+        return {
+            "id": document["id"],
+            "name": document["name"],
+            "type": TYPE,
+            "location": locations.display(document["location"]),
+            **({"tags": document["tags"]} if document["tags"] else {}),
+            "systemData": document["system"],
+            "properties": properties,
+        }
+
+
+def verification_id(subscription: str) -> str:
+    """customDomainVerificationId: one per subscription (recorded: equal across its apps and environments)."""
+    return hashlib.sha256(f"verification {subscription.lower()}".encode()).hexdigest().upper()
+
+
+def _stream(document: Document) -> str:
+    group = context.group_id(document)
+    return f"{group}/managedEnvironments/{document['name']}"
+
+
+def _custom_domain(subscription: str, sent: Document | None) -> Document:
+    keys = ("dnsSuffix", "certificateKeyVaultProperties", "thumbprint", "subjectName", "expirationDate")
+    return {
+        "customDomainVerificationId": verification_id(subscription),
+        "certificateValue": None,
+        "certificatePassword": None,
+    } | {key: (sent or {}).get(key) for key in keys}
+
+
+def _comparable(settings: Document) -> Document:
+    """The settings without the order of the profiles, which Azure changes itself (recorded)."""
+    return settings | {"workloadProfiles": {item["name"]: item for item in settings["workloadProfiles"] or ()}}
+
+
+def _writable(document: Document) -> None:
+    """One operation at a time (assumed: the twin of the apps' recorded ContainerAppOperationInProgress)."""
+    if document["state"] in ("Waiting", "Updating", "ScheduledForDelete"):
+        raise wire.ArmError(
+            409,
+            "ManagedEnvironmentOperationInProgress",
+            f"Cannot modify managed environment '{document['name']}' because there is an active provisioning operation "
+            f"in progress. OperationId: '{document['operation']}'.",
+        )
+
+
+def identity_of(resource_id: str, part: str) -> str:
+    """A stable GUID for a principal or client of the resource."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{part} {resource_id.lower()}"))

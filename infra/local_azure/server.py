@@ -1,0 +1,230 @@
+"""The local Azure put together: state, providers, runtime and the one port they are served on.
+
+It decides who answers a request, by Host and path, and keeps the journal of requests. It makes no answer of
+its own but "nothing here".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from infra.local_azure import (
+    clock,
+    entra,
+    listener,
+    metadata,
+    operations,
+    replicas,
+    settings,
+    store,
+    tls,
+)
+from infra.local_azure.apps import provider as apps
+from infra.local_azure.arm import gateway, groups, storage, subscriptions, tracked, workspaces
+from infra.local_azure.files import plane, shares_on_disk
+from infra.local_azure.runtime import ingress, processes, simulated
+
+FILES_HOST = re.compile(r"(?P<account>[a-z0-9]{3,24})\.file\.core\..+")
+LOGSTREAM = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/containerApps/[^/]+"
+    r"/revisions/[^/]+/replicas/[^/]+/containers/[^/]+/logstream",
+    re.IGNORECASE,
+)
+ARM = ("subscriptions", "providers", "tenants")
+# How long requests under way may take once the server closes.
+GRACE = 2.0
+# Requests remembered in memory; the journal on disk keeps all.
+MOST_REMEMBERED = 100_000
+
+
+@dataclass(frozen=True)
+class Served:
+    """One request of the journal: never a body or a header."""
+
+    time: datetime
+    method: str
+    host: str
+    path: str
+    status: int
+
+
+class Server:
+    """A running local Azure: `async with Server(...) as server`."""
+
+    def __init__(
+        self, configured: settings.Settings, time: clock.Clock, *, runtime: replicas.Runtime | None = None
+    ) -> None:
+        """`runtime` replaces the one that the settings ask for."""
+        state = configured.state
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.settings = configured
+        self.identity = settings.identity(state)
+        self.requests: list[Served] = []
+        self.port = 0
+        self._time = time
+        self._authorities = tls.CertificateAuthority(state)
+        self._documents = store.Store(state / "store.db")
+        self._ops = operations.Operations(self._documents, time)
+        self._entra = entra.Authority(self.identity, time)
+        self._shares = shares_on_disk.SharesOnDisk(state / "shares", time)
+        self._runtime = runtime or _runtime(configured, time)
+        self._assemble()
+        self._listener = listener.Listener(self._handle, self._authorities.context())
+
+    def _assemble(self) -> None:
+        self._groups = groups.Groups(self._documents, self._ops)
+        self._storage = storage.Provider(
+            self._documents, self._time, self._ops, self._shares, authority=lambda: self.authority
+        )
+        self._workspaces = workspaces.Provider(self._documents, self._time, self._ops)
+        self._apps = apps.Provider(
+            self._documents,
+            self._time,
+            self._ops,
+            self._shares,
+            self._runtime,
+            self._storage.keys,
+            authority=lambda: self.authority,
+        )
+        for provider in (self._apps, self._workspaces, self._storage):
+            self._groups.on_delete(provider.delete_group)
+        self._plane = plane.Plane(self._shares, self._storage.keys, self._time, bearer=self._entra.opens_files)
+        self._ingress = ingress.Ingress(self._apps, self._runtime)
+        known = subscriptions.Subscriptions(self.settings.subscriptions, self.identity.tenant)
+        rooms = (known, self._groups, self._storage, self._workspaces, self._apps, self._ops)
+        self._gateway = gateway.Gateway(
+            [route for room in rooms for route in room.routes()],
+            time=self._time,
+            authority=self._entra,
+            tenant=self.identity.tenant,
+            subscriptions=self.settings.subscriptions,
+            group_state=self._groups.state,
+        )
+
+    @property
+    def authority(self) -> str:
+        return f"{listener.HOST}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.authority}"
+
+    @property
+    def ca(self) -> Path:
+        """The certificate file that clients must trust."""
+        return self._authorities.ca
+
+    async def start(self) -> None:
+        """Listen, then go on with what a stopped server left. Raises listener.PortInUse."""
+        state = self.settings.state
+        wanted = self.settings.port or settings.remembered_port(state)
+        try:
+            self.port = await self._listener.start(wanted)
+        except listener.PortInUse:
+            if self.settings.port:
+                self._forget()
+                raise
+            self.port = await self._listener.start(0)
+        settings.remember_port(state, self.port)
+        self._journal = (state / "requests.jsonl").open("a", buffering=1)
+        self._ops.resume()
+        self._apps.resume()
+
+    async def close(self) -> None:
+        """Stop serving and every revision; the state stays as it is."""
+        await self._listener.close(grace=GRACE)
+        self._ops.stop()
+        await self._runtime.close()
+        await self._ingress.close()
+        self._journal.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._shares.close()
+        self._documents.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The journal is of Azure's own wire: what users ask of their apps isn't in it."""
+        host = request.host.lower().partition(":")[0]
+        if host.endswith(".localhost") and self._apps.site(host) is not None:
+            return await self._ingress.handle(request)
+        status = 500
+        try:
+            response = await self._dispatch(request, host)
+            status = response.status
+            return response
+        except web.HTTPException as error:
+            status = error.status
+            raise
+        finally:
+            self._note(request, status)
+
+    def _note(self, request: web.BaseRequest, status: int) -> None:
+        served = Served(self._time.now(), request.method, request.host, request.path, status)
+        self.requests.append(served)
+        if len(self.requests) > MOST_REMEMBERED:
+            del self.requests[: MOST_REMEMBERED // 2]
+        line = {"time": tracked.stamp(served.time), "method": served.method, "host": served.host}
+        self._journal.write(json.dumps({**line, "path": served.path, "status": status}) + "\n")
+
+    async def _dispatch(self, request: web.BaseRequest, host: str) -> web.StreamResponse:
+        path = request.raw_path.partition("?")[0]
+        files = FILES_HOST.fullmatch(host)
+        if files:
+            return await self._plane.handle(request, account=files["account"], resource_path=path, canonical=path)
+        parts = path.strip("/").split("/")
+        if parts[0].lower() in ARM:
+            if LOGSTREAM.fullmatch(path):
+                return await self._apps.logstream(request)
+            return await self._gateway.handle(request)
+        known = await self._known(request, parts)
+        if known is not None:
+            return known
+        if self._storage.keys(parts[0]):
+            below = path[len(parts[0]) + 1 :]
+            return await self._plane.handle(request, account=parts[0], resource_path=below, canonical=path)
+        return web.json_response({"error": {"code": "NotFound", "message": "Nothing answers here."}}, status=404)
+
+    async def _known(self, request: web.BaseRequest, parts: Sequence[str]) -> web.StreamResponse | None:
+        """The token service and the metadata: fixed paths, with the tenant in front of some."""
+        base = f"{request.scheme}://{request.host}"
+        match [part.lower() for part in parts]:
+            case [tenant, "oauth2", "v2.0", "token"] if request.method == "POST":
+                return await self._entra.token(request, tenant)
+            case [tenant, "v2.0", ".well-known", "openid-configuration"]:
+                return self._entra.openid(base, tenant)
+            case ["adfs", ".well-known", "openid-configuration"]:
+                return self._entra.openid(base, "adfs")
+            case [_, "discovery", "v2.0", "keys"]:
+                return web.json_response({"keys": []})
+            case ["common", "discovery", "instance"]:
+                return self._entra.instance(base)
+            case ["metadata", "endpoints"]:
+                return metadata.endpoints(request)
+            case ["msi", "token"] | ["metadata", "identity", "oauth2", "token"]:
+                return self._entra.managed_identity(request)
+        return None
+
+
+def _runtime(configured: settings.Settings, time: clock.Clock) -> replicas.Runtime:
+    if configured.processes:
+        return processes.Processes(configured.state / "runtime", time)
+    return simulated.Simulated(time)

@@ -1,0 +1,84 @@
+"""What a local Azure is started with, and what it keeps of itself in its state folder: identity and port.
+
+The identity (tenant, service principal, keys) is made once and never changes, so that clients' cached
+tokens and files survive a restart. Nothing here opens a socket or knows the wire.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+PORT = 8443
+TIME_SCALE = 20.0
+IDENTITY = "identity.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`port` 0 takes any free port, the same again after a restart. `time_scale` 0 makes provisioning instant.
+
+    `processes` False runs no containers: revisions only look as if they ran.
+    """
+
+    state: Path
+    port: int = PORT
+    time_scale: float = TIME_SCALE
+    subscriptions: tuple[str, ...] = (SUBSCRIPTION,)
+    processes: bool = True
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who may call. `signing_key` signs tokens; `identity_header` is the managed identity endpoint's secret."""
+
+    tenant: str
+    client_id: str
+    object_id: str
+    client_secret: str
+    signing_key: str
+    identity_header: str
+
+
+def identity(state: Path) -> Identity:
+    """The identity kept in `state`, made on first use."""
+    path = state / IDENTITY
+    if path.exists():
+        return Identity(**json.loads(path.read_text()))
+    made = Identity(
+        tenant=str(uuid.uuid4()),
+        client_id=str(uuid.uuid4()),
+        object_id=str(uuid.uuid4()),
+        client_secret=secrets.token_urlsafe(30),
+        signing_key=secrets.token_hex(32),
+        identity_header=str(uuid.uuid4()),
+    )
+    write_private(path, json.dumps(asdict(made), indent=1))
+    return made
+
+
+def remembered_port(state: Path) -> int:
+    """The port that a server on any free port took last time; 0 when there was none."""
+    path = state / "port"
+    return int(path.read_text()) if path.exists() else 0
+
+
+def remember_port(state: Path, port: int) -> None:
+    write_private(state / "port", str(port))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write `path` whole or not at all, readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
