@@ -53,7 +53,7 @@ async def _run(
     except outcome.OutcomeError as error:
         return error.outcome
     if step.kind in AT_ONCE:
-        return outcome.Done(f"{step.kind.label} {step.name}: {action.reason}")
+        return outcome.Done(action.reason if step.kind is Kind.CONTENT else "")
     doing = "being created" if action.verb == "Create" else "being updated"
     return outcome.InProgress(Reason.PROVISIONING, f"{step.kind.label} {step.name} is {doing}")
 

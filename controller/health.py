@@ -33,7 +33,7 @@ def resource(kind: Kind, live: observed.Resource | None) -> outcome.Outcome:
         return outcome.Stalled(Reason.PROVISIONING_FAILED, f"{kind.label} {live.name}: {why}", slowly=True)
     if not live.settled:
         return outcome.InProgress(Reason.PROVISIONING, f"{kind.label} {live.name} is {live.state}", changed(live))
-    return outcome.Done(f"{kind.label} {live.name}")
+    return outcome.Done()
 
 
 def revision(rollout: Rollout, seen: observed.Workload, *, name: str, running: str | None, now: datetime) -> outcome.Outcome:

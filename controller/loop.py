@@ -65,8 +65,10 @@ class Worker:
             requeue = await self._look(self.key)
             self._failures = self._failures + 1 if requeue.kind == "backoff" else 0
             wait = pause(requeue, self._failures, backoff=self._backoff, chance=random.random())
+            # Not wait_for: Python 3.11's loses a cancellation that comes in the same turn as the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._asked.wait()
 
 
 @dataclass

@@ -146,7 +146,7 @@ def _report(
     if step.action:
         pending = outcome.Waiting(Reason.PROGRESSING, f"{step.action.verb} is pending: {step.action.reason}")
         return summarize.StepReport(step.kind.label, step.resource_id, "", pending)
-    verdict = outcome.Done(step.name) if step.kind is Kind.CONTENT else health.resource(step.kind, view.live[step.kind])
+    verdict = outcome.Done() if step.kind is Kind.CONTENT else health.resource(step.kind, view.live[step.kind])
     return summarize.StepReport(step.kind.label, step.resource_id, "", verdict)
 
 

@@ -58,6 +58,8 @@ class Admission:
         self._typical = 1.0
         self._waiting: deque[tuple[int, asyncio.Future[Place]]] = deque()
         self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.in_flight = 0
 
     async def place(self, tokens: int) -> Place:
@@ -79,12 +81,17 @@ class Admission:
                 turn.set_exception(Draining("this replica is shutting down", retry_after=1))
         self._show()
 
+    async def idle(self) -> None:
+        """Returns once no place is taken."""
+        await self._idle.wait()
+
     async def _wait(self, tokens: int) -> Place:
         turn: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._waiting.append((tokens, turn))
         self._show()
         try:
-            return await asyncio.wait_for(turn, self._timeout)
+            async with asyncio.timeout(self._timeout):
+                return await turn
         except TimeoutError:
             _forfeit(turn)
             message = f"no place became free in {self._timeout:g} s"
@@ -103,6 +110,7 @@ class Admission:
 
     def _take(self, tokens: int) -> Place:
         self.in_flight += 1
+        self._idle.clear()
         self._tokens += tokens
         self._show()
         return Place(self, tokens)
@@ -112,6 +120,8 @@ class Admission:
         self._tokens -= tokens
         self._typical = 0.8 * self._typical + 0.2 * seconds
         self._admit()
+        if not self.in_flight:
+            self._idle.set()
 
     def _admit(self) -> None:
         while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):

@@ -62,6 +62,10 @@ class Answers:
     def in_flight(self) -> int:
         return self._gate.in_flight
 
+    async def idle(self) -> None:
+        """Returns once nothing is being generated."""
+        await self._gate.idle()
+
     def close(self) -> None:
         """Admit no new answers."""
         self._gate.close()
@@ -84,7 +88,8 @@ class Answers:
         if room < 1 or (max_tokens is not None and room < wanted):
             asked = f" plus {wanted} asked for" if max_tokens is not None else ""
             raise PromptTooLong(
-                f"This model's maximum context length is {context} tokens, but the messages are {len(ids)} tokens{asked}."
+                f"This model's maximum context length is {context} tokens,"
+                f" but the messages are {len(ids)} tokens{asked}."
             )
         greedy = temperature < _COLDEST or top_p == 0
         sampling = engine.Sampling(min(wanted, room), 0.0 if greedy else temperature, 1.0 if greedy else top_p)

@@ -136,6 +136,7 @@ class BatchingEngine:
         self._manager.start()
 
     def stop(self, *, timeout: float) -> None:
+        self._down = self._down or "EngineStopped: this replica is shutting down"
         self._manager.stop(block=True, timeout=timeout, hard_stop=True)
 
     def _check(self, prompt: Sequence[int], sampling: engine.Sampling) -> None:
@@ -165,7 +166,8 @@ class BatchingEngine:
     async def _next(self, results: asyncio.Queue[Any]) -> Any:
         """The newest output, which holds all tokens so far; None when none came for a while."""
         try:
-            output = await asyncio.wait_for(results.get(), _POLL)
+            async with asyncio.timeout(_POLL):
+                output = await results.get()
         except TimeoutError:
             return None
         while not output.is_finished() and not results.empty():
@@ -184,28 +186,28 @@ class BatchingEngine:
             self._manager.output_router.result_handlers.pop(name, None)
 
     async def _ensure_running(self) -> None:
-        """Restart the worker if it died. Raises EngineDown past the budget."""
+        """Restart the worker if it died. Raises EngineDown past the budget, and after `stop`."""
         async with self._restarting:
             if self._down:
                 raise engine.EngineDown(self._down)
-            thread = self._manager.background_thread_status
-            if self._manager.is_running() and thread.fatal_error is None:
+            worker = self._manager.background_thread_status
+            if self._manager.is_running() and worker.can_accept_new_requests() is None:
                 return
-            now = time.monotonic()
-            self._restarts = [at for at in self._restarts if now - at < _RESTART_WINDOW]
-            cause = f"{type(thread.fatal_error).__name__}: {thread.fatal_error}"
-            if len(self._restarts) >= self._limits.engine_restarts:
-                self._down = f"EngineDown: restarted {len(self._restarts)} times in ten minutes, last error {cause}"
-                logs.event(_LOG, "engine_down", level=logging.ERROR, reason=self._down)
-                raise engine.EngineDown(self._down)
-            self._restarts.append(now)
-            self._measure.restarts.inc()
-            logs.event(_LOG, "engine_restart", level=logging.ERROR, cause=cause, restart=len(self._restarts))
-            await asyncio.to_thread(self._restart)
+            # A dying worker first fails what is open, then records why: only a dead one tells the cause.
+            await asyncio.to_thread(self._manager.join, time.perf_counter(), 30.0)
+            self._spend_restart(f"{type(worker.fatal_error).__name__}: {worker.fatal_error}")
+            self._manager.start()
 
-    def _restart(self) -> None:
-        self._manager.join(time.perf_counter(), timeout=30)
-        self._manager.start()
+    def _spend_restart(self, cause: str) -> None:
+        now = time.monotonic()
+        self._restarts = [at for at in self._restarts if now - at < _RESTART_WINDOW]
+        if len(self._restarts) >= self._limits.engine_restarts:
+            self._down = f"EngineDown: restarted {len(self._restarts)} times in ten minutes, last error {cause}"
+            logs.event(_LOG, "engine_down", level=logging.ERROR, reason=self._down)
+            raise engine.EngineDown(self._down)
+        self._restarts.append(now)
+        self._measure.restarts.inc()
+        logs.event(_LOG, "engine_restart", level=logging.ERROR, cause=cause, restart=len(self._restarts))
 
 
 def _added(tokenizer: Any) -> list[str]:

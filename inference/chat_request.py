@@ -160,7 +160,7 @@ def _messages(value: Any) -> tuple[dict[str, str], ...]:
 def _message(at: str, item: Any) -> dict[str, str]:
     if not isinstance(item, dict):
         raise _bad(at, "must be an object")
-    role = _ROLES.get(item.get("role") if isinstance(item.get("role"), str) else "")
+    role = _ROLES.get(str(item.get("role")))
     if role is None:
         raise _bad(f"{at}.role", f"must be one of {', '.join(_ROLES)}")
     return {"role": role, "content": _content(f"{at}.content", item.get("content"))}

@@ -47,7 +47,7 @@ class Delta:
 
 @dataclass(frozen=True)
 class CachePlan:
-    """The key/value cache: `blocks` of `page` tokens; `batch` tokens per step; `context` is what one request may take."""
+    """The key/value cache: `blocks` of `page` tokens, `batch` tokens per step, `context` tokens for one request."""
 
     page: int
     blocks: int

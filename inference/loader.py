@@ -100,7 +100,7 @@ def _base(limits: settings.Settings, *, device: str, dtype: torch.dtype) -> tupl
         use_safetensors=True,
         **({"device_map": device} if device != "cpu" else {}),
     )
-    return model.eval(), tokenizer
+    return model, tokenizer
 
 
 def _adapted(
@@ -141,10 +141,12 @@ def _check_tensors(wrapped: Any, adapter: model_files.Adapter, *, folder: Path) 
     import peft
     import torch
 
-    wanted = peft.get_peft_model_state_dict(wrapped)
+    wanted = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    # An adapter may bring whole layers of the base, such as resized embeddings.
+    known = wanted.keys() | wrapped.state_dict().keys()
     for problem, names in (
         ("lacks", wanted.keys() - adapter.tensors),
-        ("has unknown", adapter.tensors - wanted.keys()),
+        ("has unknown", adapter.tensors - known),
     ):
         if names:
             raise model_files.AdapterError(
@@ -188,6 +190,6 @@ def _memory(device: str) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info()[0] * _GPU_SHARE)
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     return int(psutil.virtual_memory().available * _CPU_SHARE)

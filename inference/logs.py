@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import traceback
+import warnings
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,8 +55,12 @@ def adopt_foreign() -> None:
         logger.propagate = True
         logger.setLevel(logging.WARNING)
     logging.getLogger("ContinuousBatchingLogger").setLevel(logging.ERROR)
+    # Deprecations inside pinned libraries tell an operator nothing.
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-def event(logger: logging.Logger, name: str, *, level: int = logging.INFO, trace: bool = False, **values: Any) -> None:
+def event(
+    logger: logging.Logger, name: str, /, *, level: int = logging.INFO, trace: bool = False, **values: Any
+) -> None:
     """Log `name` with `values`; `trace` adds the exception being handled."""
     logger.log(level, name, exc_info=trace, extra={"values": values})

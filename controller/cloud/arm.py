@@ -10,7 +10,7 @@ from typing import Any
 
 from azure.core.rest import HttpRequest
 
-from controller.cloud import errors
+from controller.cloud import answers
 
 Json = dict[str, Any]
 
@@ -19,7 +19,7 @@ async def get(client: Any, path: str, *, host: str) -> Json | None:
     """The resource at `path`, None for a 404 that speaks of it; any other error is raised."""
     try:
         return await send(client, "GET", path, host=host)
-    except errors.Refused as refused:
+    except answers.Refused as refused:
         # A subscription that isn't there is an error in the desired state, not an absence.
         if refused.status == 404 and refused.code.lower() not in ("subscriptionnotfound", "invalidsubscriptionid"):
             return None
@@ -48,12 +48,12 @@ async def send(client: Any, method: str, path: str, *, host: str) -> Json:
     # The SDK's own default version, which it doesn't publish; an operation's request would carry the same.
     version = {} if path.startswith("https://") else {"api-version": client._config.api_version}
     request = HttpRequest(method, path, params=version, headers={"Accept": "application/json"})
-    return await errors.judged(_sent(client, request), host=host)
+    return await answers.judged(_sent(client, request), host=host)
 
 
 async def _sent(client: Any, request: HttpRequest) -> Json:
     response = await client.send_request(request)
     if response.status_code != 200:
-        raise errors.refused(response.status_code, response.headers, response.text())
+        raise answers.refused(response.status_code, response.headers, response.text())
     body = response.json() if response.content else {}
     return body if isinstance(body, dict) else {}

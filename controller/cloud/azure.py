@@ -9,7 +9,20 @@ from typing import Any
 from azure.core.credentials_async import AsyncTokenCredential
 from pydantic import SecretStr
 
-from controller.cloud import accounts, apps, arm, endpoint, environments, errors, files, groups, ids, secret
+from controller.cloud import (
+    accounts,
+    answers,
+    apps,
+    arm,
+    endpoint,
+    environments,
+    files,
+    groups,
+    ids,
+    port,
+    secret,
+    writes,
+)
 from controller.cloud import session as sessions
 from controller.cloud import workspaces as workspace_writes
 from controller.model import kinds, observed
@@ -44,6 +57,11 @@ class Azure:
     def __init__(self, cloud: str | None = None, *, credential: AsyncTokenCredential | None = None) -> None:
         """`cloud` is ARM's address, None for the public one; raises ValueError unless it is https. Sends nothing."""
         self._session = sessions.Session(cloud, credential=credential)
+
+    @property
+    def writes(self) -> writes.Writes:
+        """What was sent so far that asks for a change."""
+        return self._session.writes
 
     async def __aenter__(self) -> Azure:
         return self
@@ -102,7 +120,7 @@ class Azure:
     async def _write(self, write: _Write, resource_id: str, body: Mapping[str, Any]) -> None:
         target = ids.parse(resource_id)
         call = write(self._session, target, secret.revealed(body))
-        await errors.judged(call, host=self._session.host, secrets=secret.values(body))
+        await answers.judged(call, host=self._session.host, secrets=secret.values(body))
 
     async def _client(self, kind: kinds.Kind, path: str) -> Any:
         """The SDK's client for `kind` in the subscription that `path` names."""
@@ -114,5 +132,11 @@ class Azure:
                 return await self._session.storage(subscription)
             case kinds.Kind.WORKSPACE:
                 return await self._session.workspaces(subscription)
-            case kinds.Kind.ENVIRONMENT | kinds.Kind.STORAGE | kinds.Kind.APP:
+            case kinds.Kind.ENVIRONMENT | kinds.Kind.STORAGE | kinds.Kind.APP | kinds.Kind.REVISION:
                 return await self._session.apps(subscription)
+        raise ValueError(f"{kind} is no resource of Azure")
+
+
+def connect(cloud: str | None = None, *, credential: AsyncTokenCredential | None = None) -> port.Cloud:
+    """`Azure` as the rest of the controller sees it."""
+    return Azure(cloud, credential=credential)

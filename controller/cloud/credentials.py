@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import re
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOpt
 from azure.core.pipeline import transport
 from azure.identity import aio as identity
 
-from controller.cloud import errors
+from controller.cloud import answers
 from controller.model import conditions, outcome
 
 # Seconds for one request to a token endpoint.
@@ -48,7 +49,7 @@ class _Watched(transport.AsyncHttpTransport[Any, Any]):
             response = await self._inner.send(request, **options)
         except exceptions.AzureError as error:
             if _PROBED not in url.path:
-                _trouble.set(errors.unanswered(error, url.netloc))
+                _trouble.set(answers.unanswered(error, url.netloc))
             raise
         if response.status_code in (408, 410, 429) or response.status_code >= 500:
             _trouble.set(_unwell(url.netloc, response.status_code))
@@ -76,8 +77,14 @@ class _Watched(transport.AsyncHttpTransport[Any, Any]):
 class Credential:
     """DefaultAzureCredential whose failures are outcomes. Use `default`."""
 
-    def __init__(self, chain: identity.DefaultAzureCredential) -> None:
-        self._chain = chain
+    def __init__(self, make: Callable[[], identity.DefaultAzureCredential]) -> None:
+        self._make = make
+        self._chain = make()
+        self._stale = False
+
+    def forget(self) -> None:
+        """Answer the next call from the authority, not from a token kept."""
+        self._stale = True
 
     async def get_token(
         self,
@@ -89,7 +96,7 @@ class Credential:
     ) -> AccessToken:
         _trouble.set(None)
         try:
-            return await self._chain.get_token(
+            return await (await self._current()).get_token(
                 *scopes, claims=claims, tenant_id=tenant_id, enable_cae=enable_cae, **options
             )
         except exceptions.AzureError as error:
@@ -99,7 +106,7 @@ class Credential:
     async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
         _trouble.set(None)
         try:
-            return await self._chain.get_token_info(*scopes, options=options)
+            return await (await self._current()).get_token_info(*scopes, options=options)
         except exceptions.AzureError as error:
             failure = _judged(error)
         raise outcome.OutcomeError(failure)
@@ -107,8 +114,14 @@ class Credential:
     async def close(self) -> None:
         await self._chain.close()
 
+    async def _current(self) -> identity.DefaultAzureCredential:
+        if self._stale:
+            # The chain keeps its tokens to itself; a new one has none.
+            stale, self._chain, self._stale = self._chain, self._make(), False
+            await stale.close()
+        return self._chain
+
     async def __aenter__(self) -> Self:
-        await self._chain.__aenter__()
         return self
 
     async def __aexit__(
@@ -126,7 +139,7 @@ def default(login: str | None, *, session: aiohttp.ClientSession) -> Credential:
     inner = transport.AioHttpTransport(
         session=session, session_owner=False, connection_timeout=TIMEOUT, read_timeout=TIMEOUT
     )
-    return Credential(identity.DefaultAzureCredential(**where, transport=_Watched(inner), retry_total=0))
+    return Credential(lambda: identity.DefaultAzureCredential(**where, transport=_Watched(inner), retry_total=0))
 
 
 def _unwell(host: str, status: int) -> outcome.Outcome:
@@ -142,7 +155,8 @@ def _judged(error: exceptions.AzureError) -> outcome.Outcome:
 def _told(text: str) -> str:
     """The chain's long text in one line: what Entra said, or what was tried, and what to do about it."""
     if refused := _ENTRA_ERROR.search(text):
-        return f"Entra refused the credential: {refused[0].rstrip(' .')}; check the AZURE_* variables or the identity"
+        told = refused[0].partition(" Trace ID:")[0].rstrip(" .\r")
+        return f"Entra refused the credential: {told}; check the AZURE_* variables or the identity"
     attempts = _ATTEMPT.findall(text)
     tried = ", ".join(name for name, _ in attempts) or "DefaultAzureCredential"
     if attempts and "unavailable" not in attempts[-1][1].lower():

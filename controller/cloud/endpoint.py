@@ -31,8 +31,7 @@ async def check(session: aiohttp.ClientSession, url: str, *, patience: float = T
     limit = aiohttp.ClientTimeout(total=patience)
     try:
         async with session.get(url, headers=headers, timeout=limit, allow_redirects=False) as response:
-            text = (await response.content.read(_LONGEST_BODY)).decode(errors="replace")
-            return _answered(url, response, text)
+            return _answered(url, response, await _text(response))
     except (aiohttp.ClientConnectorDNSError, socket.gaierror):
         return _failed(url, "the name doesn't resolve", conclusive=False)
     except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError) as error:
@@ -43,6 +42,16 @@ async def check(session: aiohttp.ClientSession, url: str, *, patience: float = T
         return _failed(url, f"no answer within {patience:g} s", conclusive=True)
     except (aiohttp.ClientError, OSError) as error:
         return _failed(url, str(error) or type(error).__name__, conclusive=True)
+
+
+async def _text(response: aiohttp.ClientResponse) -> str:
+    """The body, as far as it can be of interest."""
+    body = b""
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > _LONGEST_BODY:
+            break
+    return body.decode(errors="replace")
 
 
 def _answered(url: str, response: aiohttp.ClientResponse, text: str) -> observed.Check:

@@ -1,51 +1,45 @@
 """The data plane of one Azure Files share: whole files written aside and renamed into place.
 
-The SDK's own retries are off, because one 500 makes them pause for 15 s; a request is repeated here, a few times and
-visibly, and then its outcome is the caller's. Which files belong on the share is decided elsewhere.
+How a request is sent and repeated is in `share_calls`; which files belong on the share is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import posixpath
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import tenacity
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.fileshare.aio import ShareClient
 from pydantic import SecretStr
 
-from controller.cloud import errors, policies
+from controller.cloud import answers, policies, share_calls
 from controller.model import conditions, observed, outcome
 
 Value = TypeVar("Value")
-Call = Callable[[ShareClient], Awaitable[Value]]
 # The bytes from the first offset up to, not including, the second.
 Part = Callable[[int, int], Awaitable[bytes]]
 
 # The largest range, and the largest body that a file can be created with. documented: Put Range, Create File.
 RANGE = 4 * 1024 * 1024
-# Requests in flight for one share; each may hold a range in memory.
-IN_FLIGHT = 8
-ATTEMPTS = 5
 # What an upload leaves that was killed is removed by a later one to the same folder, once it is surely dead.
 ABANDONED_AFTER = timedelta(hours=1)
 _MARK = ".acaops-"
 
 
-@dataclass(frozen=True)
-class Pace:
-    """Pauses between attempts, in seconds: exponential with jitter from `first` up to `longest`."""
+class _Body(io.BytesIO):
+    """Content that is sent piece by piece: aiohttp warns that large bytes, given as they are, hold up the event loop.
+    The SDK asks for its length as it would for bytes."""
 
-    first: float = 0.5
-    longest: float = 8.0
+    def __len__(self) -> int:
+        return self.getbuffer().nbytes
 
 
 class ShareSession:
@@ -58,29 +52,30 @@ class ShareSession:
         *,
         keys: Callable[[], Awaitable[tuple[SecretStr, ...]]],
         transport: Callable[[], Any],
-        pace: Pace = Pace(),
+        pace: share_calls.Pace | None = None,
     ) -> None:
         self._account = account
         self._name = name
         self._keys = keys
         self._transport = transport
-        self._pace = pace
-        self._share: Share | None = None
+        self._pace = pace or share_calls.Pace()
+        self._calls: share_calls.Calls | None = None
 
     async def __aenter__(self) -> Share:
+        name = self._account.name
         endpoint = str((self._account.properties.get("primaryEndpoints") or {}).get("file") or "")
         if not endpoint:
-            told = f"storage account {self._account.name} has no file endpoint yet"
-            raise outcome.OutcomeError(outcome.Waiting(conditions.Reason.DEPENDENCY_NOT_READY, told))
-        keys = await self._keys()
-        clients = [self._client(endpoint, key) for key in keys]
-        self._share = Share(clients, host=urlsplit(endpoint).netloc, pace=self._pace)
-        return self._share
+            raise _not_ready(f"storage account {name} has no file endpoint yet")
+        clients = [self._client(endpoint, key) for key in await self._keys()]
+        if not clients:
+            raise _not_ready(f"storage account {name} has no keys yet")
+        self._calls = share_calls.Calls(clients, host=urlsplit(endpoint).netloc, pace=self._pace)
+        return Share(self._calls)
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._share is not None:
-            await self._share.close()
-            self._share = None
+        if self._calls is not None:
+            await self._calls.close()
+            self._calls = None
 
     def _client(self, endpoint: str, key: SecretStr) -> ShareClient:
         return ShareClient(
@@ -94,24 +89,16 @@ class ShareSession:
 
 
 class Share:
-    """Implements `port.Share`. At most IN_FLIGHT requests at a time, however many calls are made."""
+    """Implements `port.Share`."""
 
-    def __init__(self, clients: list[ShareClient], *, host: str, pace: Pace) -> None:
-        """`clients` differ by key only; the next is taken when one is refused."""
-        self._clients = clients
-        self._host = host
-        self._pace = pace
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
+    def __init__(self, calls: share_calls.Calls) -> None:
+        self._calls = calls
         self._folders = asyncio.Lock()
         self._made: set[str] = set()
         self._swept: set[str] = set()
 
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
-
     async def size(self, path: str) -> int | None:
-        properties = await self._absent(lambda share: share.get_file_client(path).get_file_properties())
+        properties = await self._calls.present(lambda share: share.get_file_client(path).get_file_properties())
         return None if properties is None else int(properties.size)
 
     async def read(self, path: str) -> bytes | None:
@@ -119,13 +106,13 @@ class Share:
             stream = await share.get_file_client(path).download_file()
             return await stream.readall()
 
-        return await self._absent(whole)
+        return await self._calls.present(whole)
 
     async def names(self, path: str) -> Mapping[str, bool]:
         async def listed(share: ShareClient) -> dict[str, bool]:
             return {entry.name: bool(entry.is_directory) async for entry in share.list_directories_and_files(path)}
 
-        return await self._absent(listed) or {}
+        return await self._calls.present(listed) or {}
 
     async def upload(self, path: str, source: Path) -> None:
         length = await _local(source, lambda: source.stat().st_size)
@@ -145,7 +132,7 @@ class Share:
         await self._put(path, len(data), part)
 
     async def delete(self, path: str) -> None:
-        await self._absent(lambda share: share.get_file_client(path).delete_file())
+        await self._calls.present(lambda share: share.get_file_client(path).delete_file())
 
     async def prune(self, path: str) -> None:
         while path and await self._pruned(path):
@@ -155,8 +142,8 @@ class Share:
     async def _pruned(self, folder: str) -> bool:
         """False when something lies in it."""
         try:
-            await self._absent(lambda share: share.get_directory_client(folder).delete_directory())
-        except errors.Refused as refused:
+            await self._calls.present(lambda share: share.get_directory_client(folder).delete_directory())
+        except answers.Refused as refused:
             if refused.code != "DirectoryNotEmpty":
                 raise
             return False
@@ -183,15 +170,16 @@ class Share:
             if data is None:
                 await share.get_file_client(aside).create_file(length)
             else:
-                await share.get_file_client(aside).create_file(length, data=data, validate_content="md5")
+                body: Any = _Body(data)
+                await share.get_file_client(aside).create_file(length, data=body, validate_content="md5")
 
         try:
-            await self._call(create)
-        except errors.Refused as refused:
+            await self._calls.run(create)
+        except answers.Refused as refused:
             if refused.code != "ParentNotFound":
                 raise
             await self._make(posixpath.dirname(aside))
-            await self._call(create)
+            await self._calls.run(create)
 
     async def _ranges(self, aside: str, length: int, part: Part) -> None:
         """All at once, as far as the slots allow; the first that fails stops the others."""
@@ -208,14 +196,15 @@ class Share:
     async def _range(self, aside: str, start: int, end: int, part: Part) -> None:
         async def send(share: ShareClient) -> None:
             data = await part(start, end)
-            await share.get_file_client(aside).upload_range(data, start, end - start, validate_content="md5")
+            body: Any = _Body(data)
+            await share.get_file_client(aside).upload_range(body, start, end - start, validate_content="md5")
 
-        await self._call(send)
+        await self._calls.run(send)
 
     async def _rename(self, aside: str, path: str, length: int) -> None:
         try:
-            await self._call(lambda share: share.get_file_client(aside).rename_file(path, overwrite=True))
-        except errors.Refused as refused:
+            await self._calls.run(lambda share: share.get_file_client(aside).rename_file(path, overwrite=True))
+        except answers.Refused as refused:
             # A rename whose answer was lost has happened: the repeated one finds nothing to rename.
             if refused.code != "ResourceNotFound" or await self.size(path) != length:
                 raise
@@ -237,8 +226,8 @@ class Share:
     async def _make_one(self, folder: str) -> bool:
         """False when its parent is missing too."""
         try:
-            await self._call(lambda share: share.get_directory_client(folder).create_directory())
-        except errors.Refused as refused:
+            await self._calls.run(lambda share: share.get_directory_client(folder).create_directory())
+        except answers.Refused as refused:
             if refused.code == "ParentNotFound" and posixpath.dirname(folder):
                 return False
             if refused.code != "ResourceAlreadyExists":
@@ -252,7 +241,7 @@ class Share:
         except BaseException:
             # The failure is what matters; what stays behind after all is swept later.
             with contextlib.suppress(outcome.OutcomeError):
-                await asyncio.shield(self.delete(aside))
+                await asyncio.shield(self._calls.once(lambda share: share.get_file_client(aside).delete_file()))
             raise
 
     async def _sweep(self, folder: str) -> None:
@@ -261,48 +250,8 @@ class Share:
             return
         self._swept.add(folder)
         with contextlib.suppress(outcome.OutcomeError):
-            for name in await self._call(lambda share: _abandoned(share, folder)):
+            for name in await self._calls.run(lambda share: _abandoned(share, folder)):
                 await self.delete(posixpath.join(folder, name))
-
-    async def _absent(self, call: Call[Value]) -> Value | None:
-        """The call's value, None for a 404."""
-        try:
-            return await self._call(call)
-        except errors.Refused as refused:
-            if refused.status == 404:
-                return None
-            raise
-
-    async def _call(self, call: Call[Value]) -> Value:
-        """One request, repeated while it fails in a way that passes by itself."""
-        attempts = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(_passes),
-            stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=tenacity.wait_exponential_jitter(
-                initial=self._pace.first, max=self._pace.longest, jitter=self._pace.first
-            ),
-            reraise=True,
-        )
-        async for attempt in attempts:
-            with attempt:
-                async with self._slots:
-                    return await self._keyed(call)
-        raise AssertionError("tenacity reraises")
-
-    async def _keyed(self, call: Call[Value]) -> Value:
-        """The call with the key in use, and once with the next one: keys are rotated one at a time."""
-        client = self._clients[0]
-        try:
-            return await errors.judged(call(client), host=self._host)
-        except errors.Refused as refused:
-            if refused.status != 403 or refused.code != "AuthenticationFailed":
-                raise
-            if self._clients[0] is client:
-                if len(self._clients) == 1:
-                    raise
-                self._clients.pop(0)
-                await client.close()
-        return await errors.judged(call(self._clients[0]), host=self._host)
 
 
 def is_temporary(name: str) -> bool:
@@ -311,18 +260,16 @@ def is_temporary(name: str) -> bool:
     return stem.startswith(".") and bool(mark) and len(digits) == 8
 
 
-def _passes(error: BaseException) -> bool:
-    if not isinstance(error, outcome.OutcomeError) or not isinstance(error.outcome, outcome.Transient):
-        return False
-    return error.outcome.reason in (conditions.Reason.AZURE_ERROR, conditions.Reason.CONNECTION_FAILED)
-
-
 async def _local(source: Path, read: Callable[[], Value]) -> Value:
     """`read` in a thread. What goes wrong with a local file must not look like trouble with the service."""
     try:
         return await asyncio.to_thread(read)
     except OSError as error:
         raise _content(source, f"can't be read: {error.strerror}") from None
+
+
+def _not_ready(told: str) -> outcome.OutcomeError:
+    return outcome.OutcomeError(outcome.Waiting(conditions.Reason.DEPENDENCY_NOT_READY, told))
 
 
 def _content(source: Path, why: str) -> outcome.OutcomeError:
@@ -343,5 +290,8 @@ async def _abandoned(share: ShareClient, folder: str) -> list[str]:
 
 
 def _old(written: str | datetime | None) -> bool:
-    """Without a time on it nothing is old."""
-    return isinstance(written, datetime) and written < datetime.now(UTC) - ABANDONED_AFTER
+    """`written` as the listing has it, ISO 8601 in UTC. Without a time on it nothing is old."""
+    if written is None:
+        return False
+    moment = written if isinstance(written, datetime) else datetime.fromisoformat(written)
+    return moment < datetime.now(UTC) - ABANDONED_AFTER

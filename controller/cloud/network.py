@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 
 import aiohttp
 from aiohttp import abc, resolver
@@ -41,13 +42,19 @@ def trust() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def session(context: ssl.SSLContext, *, for_sdk: bool) -> aiohttp.ClientSession:
-    """A session over connections of `context`.
+def session(
+    context: ssl.SSLContext, *, for_sdk: bool, traces: Sequence[aiohttp.TraceConfig] = ()
+) -> aiohttp.ClientSession:
+    """A session over connections of `context`; `traces` see its requests.
 
     The SDK's keeps connections and leaves decompression to it. The other opens a new connection each time, because
     a kept one may lead to the revision that served before.
     """
     connector = aiohttp.TCPConnector(ssl=context, resolver=Resolver(), force_close=not for_sdk)
     return aiohttp.ClientSession(
-        connector=connector, auto_decompress=not for_sdk, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
+        connector=connector,
+        auto_decompress=not for_sdk,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=True,
+        trace_configs=list(traces),
     )

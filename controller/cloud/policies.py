@@ -4,11 +4,12 @@ providers, no logging: whoever calls decides what happens next, and says so."""
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.pipeline import PipelineRequest, policies
+from azure.core.pipeline import PipelineRequest, PipelineResponse, policies
 from azure.mgmt.core import policies as arm_policies
 
 from controller.model import conditions, outcome
@@ -29,10 +30,23 @@ class OneHost(policies.SansIOHTTPPolicy[Any, Any]):
             )
 
 
-def arm(endpoint: str, *, credential: AsyncTokenCredential, scope: str) -> list[Any]:
+class Unauthorized(policies.SansIOHTTPPolicy[Any, Any]):
+    """Calls `forget` when a token was refused: credentials keep theirs until it expires, valid or not."""
+
+    def __init__(self, forget: Callable[[], None]) -> None:
+        super().__init__()
+        self._forget = forget
+
+    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:
+        if response.http_response.status_code == 401:
+            self._forget()
+
+
+def arm(endpoint: str, *, credential: AsyncTokenCredential, scope: str, forget: Callable[[], None]) -> list[Any]:
     """The policies of one client, outermost first. They can't be shared: a pipeline links them together."""
     return [
         OneHost(endpoint),
+        Unauthorized(forget),
         policies.RequestIdPolicy(),
         policies.HeadersPolicy(),
         policies.UserAgentPolicy(base_user_agent=user_agent()),

@@ -22,7 +22,7 @@ from azure.mgmt.loganalytics.aio import LogAnalyticsManagementClient
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 from azure.mgmt.storage.aio import StorageManagementClient
 
-from controller.cloud import credentials, errors, network, policies
+from controller.cloud import answers, credentials, network, policies, writes
 from controller.model import conditions, outcome
 
 PUBLIC = "https://management.azure.com"
@@ -61,6 +61,7 @@ class Session:
             raise ValueError(f"the cloud's address must begin with https://, not {cloud}")
         self._cloud = (cloud or PUBLIC).rstrip("/")
         self._given = credential
+        self.writes = writes.Writes()
         self._lock = asyncio.Lock()
         self._trust = network.trust()
         self._http: aiohttp.ClientSession | None = None
@@ -117,7 +118,7 @@ class Session:
 
     def _shared(self) -> aiohttp.ClientSession:
         if self._http is None:
-            self._http = network.session(self._trust, for_sdk=True)
+            self._http = network.session(self._trust, for_sdk=True, traces=[self.writes.trace()])
         return self._http
 
     async def _client(self, kind: type[Client], subscription: str) -> Client:
@@ -130,7 +131,7 @@ class Session:
                 subscription,
                 base_url=endpoints.arm,
                 credential_scopes=[endpoints.scope],
-                policies=policies.arm(endpoints.arm, credential=credential, scope=endpoints.scope),
+                policies=policies.arm(endpoints.arm, credential=credential, scope=endpoints.scope, forget=self._forget),
                 transport=self.transport(),
             )
         client: Client = self._clients[key]
@@ -141,15 +142,20 @@ class Session:
             self._credential = self._given or credentials.default(endpoints.login, session=self._shared())
         return self._credential
 
+    def _forget(self) -> None:
+        """A credential that was given in keeps its tokens: they are its owner's business."""
+        if isinstance(self._credential, credentials.Credential):
+            self._credential.forget()
+
     async def _discover(self) -> Endpoints:
         if self._cloud == PUBLIC:
             return Endpoints(PUBLIC, None, f"{PUBLIC}/.default")
         request = HttpRequest(
             "GET", f"{self._cloud}/metadata/endpoints?api-version=2022-09-01", headers={"Accept": "application/json"}
         )
-        response = await errors.judged(self.transport().send(request), host=self.host)
+        response = await answers.judged(self.transport().send(request), host=self.host)
         if response.status_code != 200:
-            raise errors.refused(response.status_code, response.headers, response.text())
+            raise answers.refused(response.status_code, response.headers, response.text())
         return _endpoints(self._cloud, response.text())
 
 

@@ -274,12 +274,12 @@ class Scale(Model):
     concurrent_requests: Annotated[int, Field(ge=1)] = 10
     """Requests at once that make one more replica."""
 
-    @field_validator("max_replicas")
-    @classmethod
-    def _not_below_the_least(cls, value: int, info: ValidationInfo) -> int:
-        if value < info.data.get("min_replicas", 0):
-            raise fields.refusal(f"maxReplicas {value} is less than minReplicas {info.data['min_replicas']}")
-        return value
+    @model_validator(mode="after")
+    def _most_not_below_least(self) -> Scale:
+        if self.max_replicas < self.min_replicas:
+            says = f"maxReplicas {self.max_replicas} is less than minReplicas {self.min_replicas}"
+            fields.refuse([(("maxReplicas",), says)])
+        return self
 
 
 class Check(Model):

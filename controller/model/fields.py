@@ -25,10 +25,10 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 Loc = tuple[str | int, ...]
 
 _DURATION = re.compile(
-    r"(?=\d)" + "".join(rf"(?:(\d{{1,9}}(?:\.\d{{1,9}})?){unit})?" for unit in ("h", "m", "s", "ms"))
+    r"(?=[0-9])" + "".join(rf"(?:([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?){unit})?" for unit in ("h", "m", "s", "ms"))
 )
 _UNITS = (3600.0, 60.0, 1.0, 0.001)
-DURATION_JSON_PATTERN = r"^(?=\d)(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?(\d+(\.\d+)?ms)?$"
+DURATION_JSON_PATTERN = r"^(?=[0-9])([0-9.]+h)?([0-9.]+m)?([0-9.]+s)?([0-9.]+ms)?$"
 
 # documented: "Naming and referencing shares, directories, files, and metadata"
 _FILES_FORBIDDEN = re.compile(r'["\\/:|<>*?\x00-\x1f\x7f\ud800-\udfff]')
@@ -144,7 +144,7 @@ class Seconds:
 
 
 def _memory(value: str) -> str:
-    if re.fullmatch(r"\d{1,6}(\.\d{1,3})?Gi", value) is None or float(value.removesuffix("Gi")) == 0:
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?Gi", value) is None or float(value.removesuffix("Gi")) == 0:
         raise refusal(f"{value!r} is no amount of memory: write GiB, like 220Gi or 1.5Gi")
     return value
 
@@ -245,7 +245,7 @@ def duplicates(names: Iterable[str]) -> list[tuple[int, str]]:
 
 
 Duration = Annotated[float, Seconds()]
-Memory = Annotated[str, AfterValidator(_memory), Field(json_schema_extra={"pattern": r"^\d+(\.\d+)?Gi$"})]
+Memory = Annotated[str, AfterValidator(_memory), Field(json_schema_extra={"pattern": r"^[0-9]+(\.[0-9]+)?Gi$"})]
 Target = Annotated[str, AfterValidator(_target)]
 MountPath = Annotated[str, AfterValidator(_mount_path)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]

@@ -49,7 +49,7 @@ class _Changing(Exception):
 
 @dataclass
 class _Walk:
-    """What walking has found so far. `root` is the content folder being walked."""
+    """What walking has found so far. `root` is the content folder being walked, without links."""
 
     memory: Memory
     root: Path = Path("/")
@@ -57,10 +57,6 @@ class _Walk:
     files: list[content.File] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     changing: list[str] = field(default_factory=list)
-
-    @property
-    def real(self) -> Path:
-        return self.root.resolve()
 
 
 def collect(roots: Sequence[tuple[Path, str]], *, memory: Memory) -> content.Content:
@@ -71,7 +67,7 @@ def collect(roots: Sequence[tuple[Path, str]], *, memory: Memory) -> content.Con
     walk = _Walk(memory)
     for root, target in roots:
         before = len(walk.files) + len(walk.problems) + len(walk.changing)
-        walk.root, walk.target = root, target
+        walk.root, walk.target = root.resolve(), target
         _enter(walk)
         if len(walk.files) + len(walk.problems) + len(walk.changing) == before:
             # an empty folder is a mistake; mirrored, it would take every file off the share
@@ -102,9 +98,9 @@ def bundle(wanted: content.Content, destination: Path) -> None:
 
 
 def _enter(walk: _Walk) -> None:
-    rules = exclusions.Rules.above(walk.root, top=worktree.top(walk.real))
+    rules = exclusions.Rules.above(walk.root, top=worktree.top(walk.root))
     try:
-        _folder(walk, walk.root, rules, inside=(walk.real,))
+        _folder(walk, walk.root, rules, inside=(walk.root,))
     except FileNotFoundError as error:
         walk.changing.append(f"{error.filename}: went away while it was read")
 
@@ -143,9 +139,9 @@ def _wrong_link(walk: _Walk, path: Path) -> str | None:
         to = path.resolve(strict=True)
     except (OSError, RuntimeError):
         return "a symbolic link to nothing"
-    if not to.is_relative_to(walk.real):
+    if not to.is_relative_to(walk.root):
         return "a symbolic link that leads out of the folder"
-    if any(exclusions.fixed(part) for part in to.relative_to(walk.real).parts):
+    if any(exclusions.fixed(part) for part in to.relative_to(walk.root).parts):
         return "a symbolic link to what is left out"
     return None
 

@@ -51,11 +51,9 @@ def problems(entries: Sequence[Entry], *, boundary: Path) -> Iterator[Problem]:
             yield from _folders(entry, entry.object, boundary)
 
 
-def contents(entry: Entry) -> tuple[tuple[Path, str], ...]:
-    """The (absolute folder, target) pairs of an app's content; none for other objects."""
-    if not isinstance(entry.object, desired.InferenceApp):
-        return ()
-    return tuple((_absolute(entry, wanted.path), wanted.target) for wanted in entry.object.spec.content)
+def contents(entry: Entry, app: desired.InferenceApp) -> tuple[tuple[Path, str], ...]:
+    """The (absolute folder, target) pairs of the app's content."""
+    return tuple((_absolute(entry, wanted.path), wanted.target) for wanted in app.spec.content)
 
 
 def _same_names(entries: Sequence[Entry]) -> Iterator[Problem]:

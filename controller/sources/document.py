@@ -6,6 +6,7 @@ deep or grow too large when their aliases are expanded. Knows nothing of what th
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -172,7 +173,7 @@ class _Reading:
             return None
         try:
             value = self._scalars.construct_object(node)
-        except (ValueError, KeyError, OverflowError):
+        except (ValueError, LookupError, OverflowError):
             self._add(node, "the value isn't what its tag says")
             return None
         if isinstance(value, float) and not math.isfinite(value):
@@ -186,10 +187,11 @@ class _Reading:
 def _too_deep(text: str) -> Place | None:
     """Where the text nests too deep, if it does. The composer recurses, in C: such a text must not reach it."""
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_DEPTH and (mark := event.start_mark):
-            return mark.line + 1, mark.column + 1
+    with contextlib.suppress(yaml.YAMLError):  # the composer stops at the same place, and tells
+        for event in yaml.parse(text, Loader=_LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MOST_DEPTH and (mark := event.start_mark):
+                return mark.line + 1, mark.column + 1
     return None
 
 

@@ -124,7 +124,7 @@ def load(folder: Path) -> Source:
             _loaded(entry, entry.object) for entry in reading.entries if isinstance(entry.object, desired.Environment)
         ),
         apps=tuple(
-            _loaded(entry, entry.object, contents=crosscheck.contents(entry))
+            _loaded(entry, entry.object, contents=crosscheck.contents(entry, entry.object))
             for entry in reading.entries
             if isinstance(entry.object, desired.InferenceApp)
         ),

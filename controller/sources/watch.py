@@ -178,12 +178,12 @@ class Watch:
 
     def _exhausted(self) -> bool:
         """Whether the limit of watches is reached: then folders further down may have got none, without an error."""
-        with tempfile.TemporaryDirectory() as fresh:
-            try:
+        try:
+            with tempfile.TemporaryDirectory() as fresh:
                 probe = self._native.schedule(events.FileSystemEventHandler(), fresh, event_filter=_EVENTS)
-            except OSError as error:
-                return error.errno in _LIMITS
-            self._native.unschedule(probe)
+                self._native.unschedule(probe)
+        except OSError as error:
+            return error.errno in _LIMITS
         return False
 
     def _end(self, folder: Path) -> None:

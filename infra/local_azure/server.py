@@ -34,9 +34,8 @@ from infra.local_azure.files import plane, shares_on_disk
 from infra.local_azure.runtime import ingress, processes, simulated
 
 FILES_HOST = re.compile(r"(?P<account>[a-z0-9]{3,24})\.file\.core\..+")
-LOGSTREAM = re.compile(
-    r"/subscriptions/[^/]+/resourceGroups/[^/]+/containerApps/[^/]+"
-    r"/revisions/[^/]+/replicas/[^/]+/containers/[^/]+/logstream",
+STREAM = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/(containerApps|managedEnvironments)/.+/(logstream|eventstream)/?",
     re.IGNORECASE,
 )
 ARM = ("subscriptions", "providers", "tenants")
@@ -143,6 +142,7 @@ class Server:
         """Stop serving and every revision; the state stays as it is."""
         await self._listener.close(grace=GRACE)
         self._ops.stop()
+        self._apps.stop()
         await self._runtime.close()
         await self._ingress.close()
         self._journal.close()
@@ -192,7 +192,7 @@ class Server:
             return await self._plane.handle(request, account=files["account"], resource_path=path, canonical=path)
         parts = path.strip("/").split("/")
         if parts[0].lower() in ARM:
-            if LOGSTREAM.fullmatch(path):
+            if STREAM.fullmatch(path):
                 return await self._apps.logstream(request)
             return await self._gateway.handle(request)
         known = await self._known(request, parts)

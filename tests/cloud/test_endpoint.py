@@ -66,7 +66,7 @@ async def test_localhost_names_are_loopback(stub: Stub, checking: adapter.Azure)
 async def test_a_name_that_does_not_resolve_is_inconclusive(checking: adapter.Azure) -> None:
     """DNS says nothing of the release."""
     found = await checking.check("https://nowhere.invalid/readyz")
-    assert (None, False) == (found.status, found.conclusive)
+    assert (found.status, found.conclusive) == (None, False)
 
 
 async def test_tls_that_fails_is_inconclusive(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ async def test_tls_that_fails_is_inconclusive(stub: Stub, monkeypatch: pytest.Mo
     monkeypatch.delenv("SSL_CERT_FILE")
     async with adapter.Azure(stub.url) as cloud:
         found = await cloud.check(f"{stub.url}/readyz")
-    assert (None, False) == (found.status, found.conclusive)
+    assert (found.status, found.conclusive) == (None, False)
     assert "TLS" in found.message
 
 
@@ -83,7 +83,7 @@ async def test_a_refused_connection_speaks_of_the_app(checking: adapter.Azure) -
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         found = await checking.check(f"https://127.0.0.1:{taken.getsockname()[1]}/readyz")
-    assert (None, False, True) == (found.status, found.passed, found.conclusive)
+    assert (found.status, found.passed, found.conclusive) == (None, False, True)
 
 
 async def test_silence_speaks_of_the_app(stub: Stub) -> None:
@@ -100,14 +100,14 @@ async def test_silence_speaks_of_the_app(stub: Stub) -> None:
     found = await endpoint.check(session, f"{stub.url}/readyz", patience=0.2)
     await session.close()
     assert asked.is_set()
-    assert (None, True) == (found.status, found.conclusive)
+    assert (found.status, found.conclusive) == (None, True)
     assert "within 0.2 s" in found.message
 
 
 async def test_what_is_no_url_is_a_finding_too(checking: adapter.Azure) -> None:
     """It never raises for what it is given to ask."""
     found = await checking.check("https://")
-    assert (None, False) == (found.status, found.conclusive)
+    assert (found.status, found.conclusive) == (None, False)
 
 
 async def test_each_check_opens_a_connection(stub: Stub, checking: adapter.Azure) -> None:

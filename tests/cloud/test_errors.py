@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from email.utils import format_datetime
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
-from controller.cloud import errors
+from controller.cloud import answers, errors
 from controller.model import outcome
 from controller.model.conditions import Reason
 
@@ -96,8 +96,8 @@ def test_a_missing_permission_is_named() -> None:
     judged = errors.classify(403, "AuthorizationFailed", DENIED, {})
     assert isinstance(judged, outcome.Stalled)
     assert judged.message == (
-        "the controller's identity may not do 'Microsoft.App/containerApps/write' on /subscriptions/s/resourceGroups/g: "
-        "grant it a role that allows it (AuthorizationFailed, HTTP 403)"
+        "the controller's identity may not do 'Microsoft.App/containerApps/write' on "
+        "/subscriptions/s/resourceGroups/g: grant it a role that allows it (AuthorizationFailed, HTTP 403)"
     )
 
 
@@ -132,8 +132,8 @@ def test_a_busy_server_also_says_when() -> None:
 
 
 XML = (
-    "\ufeff<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>ShareAlreadyExists</Code><Message>The specified share "
-    "already exists.\nRequestId:1\nTime:2</Message></Error>"
+    '\ufeff<?xml version="1.0" encoding="utf-8"?><Error><Code>ShareAlreadyExists</Code>'
+    "<Message>The specified share already exists.\nRequestId:1\nTime:2</Message></Error>"
 )
 
 
@@ -155,7 +155,7 @@ XML = (
 )
 def test_every_shape_of_an_error_body_is_read(headers: dict[str, str], text: str, code: str, message: str) -> None:
     """Wrapped, bare, XML, header only, or nothing at all."""
-    answer = errors.parse(409, headers, text)
+    answer = answers.parse(409, headers, text)
     assert (code, message) == (answer.code, answer.message)
 
 
@@ -163,11 +163,11 @@ def test_a_message_is_one_line_of_bearable_length() -> None:
     """Request ids and walls of text don't get into conditions."""
     judged: Any = errors.classify(409, "ShareAlreadyExists", "It exists.\nRequestId:1\nTime:2", {})
     assert judged.message == "It exists (ShareAlreadyExists, HTTP 409)"
-    assert len(errors.classify(400, "X", "long " * 1000, {}).message) < 600  # type: ignore[union-attr]
+    assert len(errors.classify(400, "X", "long " * 1000, {}).message) < 600
 
 
 def test_secrets_in_an_answer_are_blotted_out() -> None:
     """Azure quotes the request now and then; a secret that it quotes goes no further."""
     text = json.dumps({"error": {"code": "Invalid", "message": "value 'hunter2-and-more' or 'hunter2' is bad"}})
-    refused = errors.refused(400, {}, text, secrets=("hunter2", "hunter2-and-more", ""))
+    refused = answers.refused(400, {}, text, secrets=("hunter2", "hunter2-and-more", ""))
     assert str(refused) == "value '***' or '***' is bad (Invalid, HTTP 400)"

@@ -14,6 +14,7 @@ from controller.cloud import azure as adapter
 from controller.cloud import session
 from controller.model import kinds, outcome
 from controller.model.conditions import Reason
+from infra.local_azure import server
 
 if TYPE_CHECKING:
     from tests.cloud.conftest import Names, Stub
@@ -80,9 +81,7 @@ async def test_a_name_that_does_not_resolve_is_told(names: Names) -> None:
     assert judged == outcome.Transient(Reason.CONNECTION_FAILED, "nowhere.invalid: the name doesn't resolve")
 
 
-async def test_an_untrusted_certificate_has_a_remedy(
-    stub: Stub, names: Names, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_untrusted_certificate_has_a_remedy(stub: Stub, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     """It doesn't heal by itself, so it is Stalled and says what to set."""
     monkeypatch.delenv("SSL_CERT_FILE")
     async with adapter.Azure(stub.url) as cloud:
@@ -109,12 +108,13 @@ async def test_a_connection_that_breaks_passes_by_itself(stub: Stub, stubbed: ad
 
 async def test_a_wrong_secret_is_told_in_one_line(stub: Stub, stubbed: adapter.Azure, names: Names) -> None:
     """Entra's own words, a remedy, and none of the chain's advice."""
-    described = "AADSTS7000215: Invalid client secret provided. Trace ID: 1"
+    told = "AADSTS7000215: Invalid client secret provided for app 'x'"
+    described = f"{told}. Trace ID: 1 Correlation ID: 2"
     stub.token_answer = (401, {"error": "invalid_client", "error_description": described, "error_codes": [7000215]})
     judged = await read(stubbed, names)
     assert judged == outcome.Stalled(
         Reason.AUTHENTICATION_FAILED,
-        f"Entra refused the credential: {described}; check the AZURE_* variables or the identity",
+        f"Entra refused the credential: {told}; check the AZURE_* variables or the identity",
         slowly=True,
     )
     assert stub.asked == []
@@ -142,9 +142,7 @@ async def test_a_token_endpoint_that_is_unwell_passes_by_itself(
     assert stub.tokens == 1
 
 
-async def test_a_token_endpoint_that_is_away_passes_by_itself(
-    stub: Stub, stubbed: adapter.Azure, names: Names
-) -> None:
+async def test_a_token_endpoint_that_is_away_passes_by_itself(stub: Stub, stubbed: adapter.Azure, names: Names) -> None:
     """A refused connection to the authority names it."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -159,7 +157,7 @@ async def test_calls_at_once_share_discovery_and_token(stub: Stub, stubbed: adap
     """Many first calls ask for one token."""
     stub.answer(200, {"id": names.app})
     await asyncio.gather(*(stubbed.read(kinds.Kind.APP, names.app) for _ in range(20)))
-    assert (1, 20) == (stub.tokens, len(stub.asked))
+    assert (stub.tokens, len(stub.asked)) == (1, 20)
 
 
 async def test_a_credential_can_be_given(stub: Stub, names: Names, tmp_path: Path) -> None:
@@ -182,4 +180,15 @@ async def test_a_credential_can_be_given(stub: Stub, names: Names, tmp_path: Pat
     async with adapter.Azure(stub.url, credential=given) as cloud:
         await cloud.read(kinds.Kind.APP, names.app)
     assert stub.asked[0].headers["Authorization"] == "Bearer given"
-    assert (0, False) == (stub.tokens, given.closed)
+    assert (stub.tokens, given.closed) == (0, False)
+
+
+async def test_a_managed_identity_signs_in(local: server.Server, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller on Container Apps needs no secret: the identity endpoint gives the token."""
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://{local.authority}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", local.identity.identity_header)
+    async with adapter.Azure(local.url) as cloud:
+        assert await cloud.read(kinds.Kind.GROUP, names.group) is None

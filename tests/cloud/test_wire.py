@@ -48,7 +48,7 @@ async def test_a_retry_after_is_handed_up_at_once(stub: Stub, stubbed: adapter.A
     """No policy of the SDK waits for it."""
     stub.answer(429, {"error": {"code": "429", "message": "slow down"}}, {"Retry-After": "60"})
     judged = await failed(stubbed.read(kinds.Kind.APP, names.app))
-    assert (60.0, 1) == (judged.after, len(stub.asked))
+    assert (judged.after, len(stub.asked)) == (60.0, 1)
 
 
 async def test_no_provider_is_registered(stub: Stub, stubbed: adapter.Azure, names: Names) -> None:
@@ -57,7 +57,7 @@ async def test_no_provider_is_registered(stub: Stub, stubbed: adapter.Azure, nam
     judged = await failed(stubbed.create(kinds.Kind.APP, names.app, {"location": "westus3"}))
     assert isinstance(judged, outcome.Stalled)
     assert "az provider register" in judged.message
-    assert ["PUT"] == [asked.method for asked in stub.asked]
+    assert [asked.method for asked in stub.asked] == ["PUT"]
 
 
 async def test_redirects_are_not_followed(stub: Stub, stubbed: adapter.Azure, names: Names) -> None:
@@ -80,7 +80,7 @@ async def test_pages_are_followed_to_the_end(stub: Stub, stubbed: adapter.Azure,
     second = {"name": "older", "properties": {"createdTime": "2026-01-01T00:00:00+00:00"}}
     stub.answer(200, {"value": [first], "nextLink": f"{stub.url}/page?token=2&api-version=v"})
     stub.answer(200, {"value": [second]})
-    assert ["older", "newer"] == [revision.name for revision in await stubbed.revisions(names.app)]
+    assert [revision.name for revision in await stubbed.revisions(names.app)] == ["older", "newer"]
     assert stub.asked[1].query == {"token": "2", "api-version": "v"}
 
 
@@ -124,7 +124,7 @@ async def test_after_a_401_the_next_call_asks_for_a_token_anew(
     assert isinstance(judged, outcome.Transient)
     assert judged.reason == Reason.AUTHENTICATION_FAILED
     assert await stubbed.read(kinds.Kind.APP, names.app) is not None
-    assert len(stub.asked) == 2
+    assert (len(stub.asked), stub.tokens) == (2, 2)
 
 
 async def test_secrets_are_revealed_on_the_wire_only(

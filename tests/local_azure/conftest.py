@@ -74,8 +74,14 @@ class Local:
         return self.server.requests
 
     def writes(self) -> list[server.Served]:
-        """The requests to ARM that change something, in order."""
-        return [each for each in self.requests if each.path.startswith("/subscriptions") and each.method != "GET"]
+        """The requests to ARM that change something, in order. A POST that only asks (listKeys, …) doesn't."""
+        return [each for each in self.requests if each.path.startswith("/subscriptions") and _changes(each)]
+
+
+def _changes(served: server.Served) -> bool:
+    if served.method != "POST":
+        return served.method in ("PUT", "PATCH", "DELETE")
+    return not served.path.rpartition("/")[2].lower().startswith(("list", "get", "sharedkeys", "checkname"))
 
 
 @dataclass(frozen=True)
@@ -126,12 +132,15 @@ async def stock(local: Local) -> AsyncIterator[Clients]:
             return {"transport": AioHttpTransport(session=session, session_owner=False), **RETRY_OFF}
 
         credential = await stack.enter_async_context(
-            ClientSecretCredential(
-                local.tenant, local.client_id, local.client_secret, authority=local.url, **options()
-            )
+            ClientSecretCredential(local.tenant, local.client_id, local.client_secret, authority=local.url, **options())
         )
         where = {"base_url": local.url, "credential_scopes": [f"{local.url}/.default"]}
-        kinds = (ResourceManagementClient, StorageManagementClient, LogAnalyticsManagementClient, ContainerAppsAPIClient)
+        kinds = (
+            ResourceManagementClient,
+            StorageManagementClient,
+            LogAnalyticsManagementClient,
+            ContainerAppsAPIClient,
+        )
         made = [
             await stack.enter_async_context(kind(credential, local.subscription, **where, **options()))
             for kind in kinds

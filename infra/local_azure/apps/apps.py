@@ -10,16 +10,14 @@ revisions made so far, `roll` that the operation under way owes a new revision, 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from infra.local_azure import operations, wire
 from infra.local_azure.apps import (
     bodies,
     context,
+    desired,
     environments,
     locations,
-    normalise,
-    profiles,
     revisions,
     storages,
     tokens,
@@ -48,9 +46,8 @@ class Apps:
         rolled: revisions.Revisions,
     ) -> None:
         self._rooms = rooms
-        self._environments = known
-        self._storages = mounts
         self._revisions = rolled
+        self._desired = desired.Desired(rooms, known, mounts, rolled)
         rooms.ops.register(
             operations.Family(
                 name=context.APP_OPERATIONS,
@@ -112,7 +109,7 @@ class Apps:
             self.refuse_busy(existing)
             tracked.check_location(body, name=existing["name"], group=existing["group"], current=existing["location"])
         location = locations.require(body.get("location"), "containerApps", call.api_version)
-        document = self._document(call, body, existing, location=location)
+        document = self._desired.document(call, body, existing, location=location)
         operation = self._begin(call, document, seconds=PUT)
         headers = self._rooms.ops.headers(operation, call, status=True, result=False)
         echo = views.echo(document, body.get("properties") or {})
@@ -124,8 +121,8 @@ class Apps:
         body = bodies.canonical(tracked.body(call))
         self.refuse_busy(existing)
         tracked.check_location(body, name=existing["name"], group=existing["group"], current=existing["location"])
-        document = self._document(
-            call, bodies.merged(_as_request(existing), body), existing, location=existing["location"]
+        document = self._desired.document(
+            call, bodies.merged(desired.as_request(existing), body), existing, location=existing["location"]
         )
         operation = self._begin(call, document, seconds=PATCH)
         return wire.Reply(202, None, self._rooms.ops.headers(operation, call, status=True, result=True))
@@ -182,95 +179,6 @@ class Apps:
             (self._revisions.start_all if started else self._revisions.stop_all)(document)
         return wire.Reply(202, None, self._rooms.ops.headers(operation, call, status=False, result=True))
 
-    # Building a document from a request.
-
-    def _document(self, call: wire.Call, body: Document, existing: Document | None, *, location: str) -> Document:
-        """The app as it will be; raises what is wrong with the request and stores nothing."""
-        properties = body.get("properties") or {}
-        environment = self._environment(properties, existing)
-        profile = _profile(properties.get("workloadProfileName"), environment)
-        configuration = normalise.configuration(properties.get("configuration") or {})
-        configuration["secrets"] = _with_kept_values(configuration["secrets"], existing)
-        template = normalise.template(properties.get("template") or {})
-        kind = profiles.of(profile) if profile else profiles.TYPES["consumption"]
-        self._validate(configuration, template, environment, kind)
-        now = self._rooms.time.now()
-        made = existing or {"latest": "", "latestReady": "", "counter": 0, "running": True, "operation": ""}
-        document = made | {
-            "id": existing["id"] if existing else context.app_id(call),
-            "name": call.names["app"],
-            "group": call.names["group"],
-            "location": location,
-            "tags": body.get("tags"),
-            "identity": normalise.identity(body.get("identity")),
-            "system": context.modified_by(existing["system"], call, now) if existing else context.created_by(call, now),
-            "environment": environment["id"],
-            "profile": profile["name"] if profile else None,
-            "profileType": kind.name,
-            "configuration": configuration,
-            "template": template,
-            "state": "InProgress",
-            "errors": None,
-        }
-        document["roll"] = self._needs_revision(document, existing)
-        return document
-
-    def _environment(self, properties: Document, existing: Document | None) -> Document:
-        """The app's environment. It can't be changed (documented as create-only; the answer is assumed)."""
-        kept = existing["environment"] if existing else ""
-        asked = str(properties.get("environmentId") or properties.get("managedEnvironmentId") or kept)
-        if kept and asked.lower() != kept.lower():
-            raise wire.ArmError(
-                400,
-                "ContainerAppEnvironmentIdImmutable",
-                f"The environment of a container app can't change from '{kept}'.",
-            )
-        environment = self._environments.find(asked) if asked else None
-        if environment is None or "/managedenvironments/" not in asked.lower():
-            raise wire.ArmError(404, "ManagedEnvironmentNotFound", f"The environment '{asked}' does not exist.")
-        if not self._environments.provisioned(environment):
-            # Recorded: containerapp-put-env-not-provisioned. That an update under way counts too is assumed.
-            raise wire.ArmError(
-                400,
-                "ManagedEnvironmentNotProvisioned",
-                f"The environment '{environment['id']}' has not been provisioned successfully.",
-            )
-        return environment
-
-    def _validate(
-        self, configuration: Document, template: Document, environment: Document, kind: profiles.Type
-    ) -> None:
-        known = configuration["secrets"] or []
-        validate.secrets(known)
-        validate.configuration(configuration)
-        validate.template(
-            template,
-            secret_names={item["name"] for item in known},
-            profile=kind,
-            storage_exists=lambda name: bool(name) and self._storages.find(environment["id"], name) is not None,
-        )
-
-    def _needs_revision(self, document: Document, existing: Document | None) -> bool:
-        """A changed template, or an equal one with a new suffix (recorded: 125 of 126, 9 of 9, else 0 of 260).
-
-        A changed template with the suffix it has already makes none (recorded once, 2024); one with the suffix
-        of an older revision is refused (public thread; code assumed).
-        """
-        suffix = document["template"]["revisionSuffix"]
-        if suffix:
-            validate.suffix(document["name"], suffix)
-        if existing is None:
-            return True
-        changed = document["template"] != existing["template"]
-        if not changed or (suffix and suffix == existing["template"]["revisionSuffix"]):
-            return bool(existing.get("roll"))
-        if suffix and self._revisions.find(document, f"{document['name']}--{suffix}") is not None:
-            raise wire.ArmError(
-                400, "ContainerAppRevisionSuffixExists", f"revision with suffix {suffix} already exists"
-            )
-        only_cleared = document["template"] | {"revisionSuffix": ""} == existing["template"] | {"revisionSuffix": ""}
-        return bool(suffix) or not only_cleared
-
     # Operations.
 
     def _begin(self, call: wire.Call, document: Document, *, seconds: float) -> operations.Operation:
@@ -320,46 +228,3 @@ class Apps:
 
     def _view(self, document: Document) -> Document:
         return views.app(self._rooms, self._revisions, document)
-
-
-def _as_request(document: Document) -> Document:
-    """The stored app in the shape of a request, for a patch to be merged into."""
-    identity = document["identity"]
-    return {
-        "tags": document["tags"],
-        "identity": identity,
-        "properties": {
-            "environmentId": document["environment"],
-            "workloadProfileName": document["profile"],
-            "configuration": document["configuration"],
-            "template": document["template"],
-        },
-    }
-
-
-def _profile(asked: Any, environment: Document) -> profiles.Profile | None:
-    """The named profile, else Consumption (recorded); None in an environment without profiles. The error for
-    an unknown name is assumed."""
-    known = environment["properties"]["workloadProfiles"]
-    if known is None and not asked:
-        return None
-    found = profiles.find(known, str(asked)) if asked else None
-    if not asked:
-        found = next(item for item in known if item["workloadProfileType"] == "Consumption")
-    if found is None:
-        raise wire.ArmError(
-            400,
-            "WorkloadProfileNotFound",
-            f"The workload profile '{asked}' does not exist in the environment '{environment['name']}'.",
-        )
-    return found
-
-
-def _with_kept_values(sent: list[Document] | None, existing: Document | None) -> list[Document] | None:
-    """A secret named again without a value keeps the one it has (assumed; recorded clients re-send values)."""
-    if not sent:
-        return None
-    kept = {item["name"]: item for item in (existing or {}).get("configuration", {}).get("secrets") or ()}
-    return [
-        item if item.get("value") or item.get("keyVaultUrl") else kept.get(str(item.get("name")), item) for item in sent
-    ]

@@ -38,7 +38,7 @@ secrets registries traffic customDomains ipSecurityRestrictions additionalPortMa
 initContainers volumes env volumeMounts probes httpHeaders rules workloadProfiles command args
 """
 _OBJECTS = """
-properties configuration template ingress scale resources httpGet tcpSocket identity userAssignedIdentities
+properties configuration template ingress scale resources httpGet tcpSocket userAssignedIdentities
 appLogsConfiguration logAnalyticsConfiguration vnetConfiguration peerAuthentication mtls peerTrafficConfiguration
 encryption customDomainConfiguration azureFile stickySessions tags
 """

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from infra.local_azure import operations, wire
-from infra.local_azure.apps import bodies, context, environment_settings, locations, profiles, tokens
+from infra.local_azure.apps import (
+    bodies,
+    context,
+    environment_settings,
+    environment_views,
+    locations,
+    profiles,
+    tokens,
+)
 from infra.local_azure.apps.context import Document
 from infra.local_azure.arm import tracked
 
-TYPE = "Microsoft.App/managedEnvironments"
 _PATTERN = f"{context.GROUP}{context.PROVIDER}/managedEnvironments/{{environment}}"
 
 # Medians of the recorded times from request to terminal poll, in seconds.
@@ -70,12 +76,8 @@ class Environments:
         """The environment in the URL; raises the gateway's 404 (recorded: managedenv-get-notfound)."""
         document = self.find(context.environment_id(call))
         if document is None:
-            raise wire.not_found(TYPE, call.names["environment"], call.names["group"])
+            raise wire.not_found(environment_views.TYPE, call.names["environment"], call.names["group"])
         return document
-
-    def domain(self, document: Document) -> str:
-        """`<environment>.localhost:<port>`. Azure's are `<words>-<hash>.<region>.azurecontainerapps.io`."""
-        return f"{document['domain']}.localhost:{self._rooms.port}"
 
     def provisioned(self, document: Document) -> bool:
         """Whether apps may be written: Succeeded, or Failed after an update (recorded: it stayed usable)."""
@@ -172,7 +174,7 @@ class Environments:
     ) -> wire.Reply:
         """200 when nothing changes; else PUT 201 or PATCH 202 with Location only (recorded header table)."""
         if _comparable(wanted) == _comparable(document["properties"]) and (tags or None) == (document["tags"] or None):
-            return wire.Reply(200, self.view(document))
+            return wire.Reply(200, self._view(document))
         self._require_quota(document["subscription"], document["location"], wanted, but=document["id"])
         refused = environment_settings.adds_dedicated_gpu(
             document["properties"]["workloadProfiles"], wanted["workloadProfiles"]
@@ -193,7 +195,7 @@ class Environments:
     def _begin_put(self, call: wire.Call, document: Document, *, seconds: float, refused: bool = False) -> wire.Reply:
         operation = self._begin(call, document, seconds=seconds, refused=refused)
         headers = self._rooms.ops.headers(operation, call, status=True, result=False)
-        return wire.Reply(201, self.view(document), headers | {"x-ms-async-operation-timeout": "PT15M"})
+        return wire.Reply(201, self._view(document), headers | {"x-ms-async-operation-timeout": "PT15M"})
 
     def _begin(self, call: wire.Call, document: Document, *, seconds: float, refused: bool) -> operations.Operation:
         operation = self._rooms.ops.begin(
@@ -230,14 +232,14 @@ class Environments:
         return wire.Reply(202, None, self._rooms.ops.headers(operation, call, status=False, result=True))
 
     async def _get(self, call: wire.Call) -> wire.Reply:
-        return wire.Reply(200, self.view(self.require(call)))
+        return wire.Reply(200, self._view(self.require(call)))
 
     async def _list(self, call: wire.Call) -> wire.Reply:
         under = (
             context.group_id(call.names) if "group" in call.names else f"/subscriptions/{call.names['subscription']}"
         )
         found = self._rooms.documents.list(context.ENVIRONMENTS, under=under)
-        return wire.Reply(200, {"value": [self.view(item) for item in found]})
+        return wire.Reply(200, {"value": [self._view(item) for item in found]})
 
     async def _token(self, call: wire.Call) -> wire.Reply:
         document = self.require(call)
@@ -262,6 +264,9 @@ class Environments:
         document = self.require(call)
         items = profiles.states(document["id"], document["properties"]["workloadProfiles"], self.loads(document))
         return wire.Reply(200, {"value": items})
+
+    def _view(self, document: Document) -> Document:
+        return environment_views.environment(self._rooms, document)
 
     # Rules and operations.
 
@@ -309,59 +314,7 @@ class Environments:
         document = self.find(operation.resource_id)
         if operation.verb == "DELETE" or document is None:
             return wire.Reply(204)
-        return wire.Reply(200, self.view(document))
-
-    def view(self, document: Document) -> Document:
-        """The environment on the wire (recorded: managedenv-put-create-gpu, managedenv-get-succeeded-gpu)."""
-        settings = document["properties"]
-        created = document["provisioned"]
-        logs = settings["appLogsConfiguration"]
-        analytics = logs["logAnalyticsConfiguration"]
-        properties = {
-            "provisioningState": document["state"],
-            **({"deploymentErrors": document["errors"]} if document["errors"] else {}),
-            **settings,
-            "appLogsConfiguration": {
-                "destination": logs["destination"],
-                "logAnalyticsConfiguration": analytics and {"customerId": analytics["customerId"], "sharedKey": None},
-            },
-            "defaultDomain": self.domain(document),
-            **({"staticIp": "127.0.0.1"} if created else {}),
-            "kedaConfiguration": {"version": "2.16.1" if created else None},
-            "daprConfiguration": {"version": "1.13.6-msft.2" if created else None},
-            "eventStreamEndpoint": f"https://{self._rooms.authority()}{_stream(document)}/eventstream",
-            "customDomainConfiguration": _custom_domain(
-                document["subscription"], settings["customDomainConfiguration"]
-            ),
-        }
-        return {
-            "id": document["id"],
-            "name": document["name"],
-            "type": TYPE,
-            "location": locations.display(document["location"]),
-            **({"tags": document["tags"]} if document["tags"] else {}),
-            "systemData": document["system"],
-            "properties": properties,
-        }
-
-
-def verification_id(subscription: str) -> str:
-    """customDomainVerificationId: one per subscription (recorded: equal across its apps and environments)."""
-    return hashlib.sha256(f"verification {subscription.lower()}".encode()).hexdigest().upper()
-
-
-def _stream(document: Document) -> str:
-    group = context.group_id(document)
-    return f"{group}/managedEnvironments/{document['name']}"
-
-
-def _custom_domain(subscription: str, sent: Document | None) -> Document:
-    keys = ("dnsSuffix", "certificateKeyVaultProperties", "thumbprint", "subjectName", "expirationDate")
-    return {
-        "customDomainVerificationId": verification_id(subscription),
-        "certificateValue": None,
-        "certificatePassword": None,
-    } | {key: (sent or {}).get(key) for key in keys}
+        return wire.Reply(200, self._view(document))
 
 
 def _comparable(settings: Document) -> Document:
@@ -378,8 +331,3 @@ def _writable(document: Document) -> None:
             f"Cannot modify managed environment '{document['name']}' because there is an active provisioning operation "
             f"in progress. OperationId: '{document['operation']}'.",
         )
-
-
-def identity_of(resource_id: str, part: str) -> str:
-    """A stable GUID for a principal or client of the resource."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{part} {resource_id.lower()}"))

@@ -165,11 +165,11 @@ def _probe(sent: Document) -> Document:
     return bodies.present(sent) | nested | {"type": _PROBES.get(kind.lower(), kind)}
 
 
-def identity(sent: Document | None) -> Document:
+def identity(sent: Document) -> Document:
     """`{type, userAssignedIdentities?}`; absent is None, and a combined type gets its space."""
-    kind = (sent or {}).get("type") or "None"
+    kind = sent.get("type") or "None"
     parts = [part.strip() for part in str(kind).split(",")]
-    named = (sent or {}).get("userAssignedIdentities")
+    named = sent.get("userAssignedIdentities")
     return {"type": ", ".join(parts)} | ({"userAssignedIdentities": {key: {} for key in named}} if named else {})
 
 

@@ -82,11 +82,15 @@ class Provider:
         return await self._streams.serve(request)
 
     def delete_group(self, subscription: str, group: str) -> None:
-        """Remove everything in the resource group, apps first."""
+        """Remove everything in the resource group, apps first; and apps of other groups that lose their
+        environment with it (assumed)."""
         under = context.group_id({"subscription": subscription, "group": group})
-        for app in list(self._rooms.documents.list(context.APPS, under=under)):
-            self._apps.forget(app)
-        for environment in list(self._rooms.documents.list(context.ENVIRONMENTS, under=under)):
+        leaving = list(self._rooms.documents.list(context.ENVIRONMENTS, under=under))
+        lost = {environment["id"].lower() for environment in leaving}
+        for app in list(self._rooms.documents.list(context.APPS)):
+            if app["environment"].lower() in lost or app["id"].lower().startswith(f"{under.lower()}/"):
+                self._apps.forget(app)
+        for environment in leaving:
             self._environments.forget(environment)
 
     async def _profile_types(self, call: wire.Call) -> wire.Reply:

@@ -1,4 +1,4 @@
-"""Revisions: made, started, judged, replaced, stopped, pruned. Owns their documents and talks to the runtime.
+"""Revisions: made, started, replaced, stopped, pruned. Owns their documents and talks to the runtime.
 
 It knows no wire. An app's own document belongs to `apps`; here only `latest`, `latestReady` and `counter` of
 it are written, because they follow from revisions.
@@ -13,24 +13,11 @@ import secrets
 import shutil
 import string
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local_azure import replicas
-from infra.local_azure.apps import context, environments, events, storages, template
+from infra.local_azure.apps import addresses, context, environments, events, states, storages, template
 from infra.local_azure.apps.context import Document
-
-
-@dataclass(frozen=True)
-class State:
-    """What a revision's answer says of its health; `error` and `details` only where something is wrong."""
-
-    provisioning: str
-    health: str
-    running: str
-    replicas: int
-    error: str | None = None
-    details: str | None = None
 
 
 class Revisions:
@@ -63,41 +50,7 @@ class Revisions:
         environment = self._environments.find(app["environment"])
         if ingress is None or environment is None:
             return ""
-        return f"{name}{'' if ingress['external'] else '.internal'}.{self._environments.domain(environment)}"
-
-    def state(self, app: Document, revision: Document) -> State:
-        """The recorded triples of provisioning, health and running state."""
-        running = self._rooms.runtime.replicas(revision["key"])
-        if revision["phase"] == "Stopping" and not revision["again"]:
-            return State("Provisioned", _health(revision), "Deprovisioning", max(1, len(running)))
-        if revision["phase"] == "Stopped" or not app["running"]:
-            return State("Provisioned", _health(revision), "Stopped", len(running))
-        count = len(running) or template.wanted_replicas(revision["template"])
-        crashing = self._rooms.runtime.crashing(revision["key"])
-        if crashing:
-            return self._failed(revision, crashing, count)
-        healthy = _all_ready(revision, running)
-        if app["state"] == "InProgress" and revision["operation"] == app["operation"]:
-            return State("Provisioning", "Healthy" if healthy else "None", "Processing", count)
-        if healthy:
-            return State("Provisioned", "Healthy", "Running", count)
-        if revision["ready"]:
-            # Was ready, isn't: the SDK's enum has Degraded; when the service says so is assumed.
-            return State("Provisioned", "Unhealthy", "Degraded", count, details=self._hint(revision))
-        return State("Provisioned", "None", "Activating", count, details=self._hint(revision))
-
-    def _failed(self, revision: Document, crashing: tuple[str, ...], count: int) -> State:
-        """Recorded: revisions-list-failed."""
-        running = self._rooms.runtime.replicas(revision["key"])
-        bad = sum(not item.ready for item in running) or count
-        error = f"Container crashing: {', '.join(crashing)}"
-        hint = self._hint(revision)
-        return State(
-            "Failed", "Unhealthy", "Failed", count, error, f"{bad}/{count} {error}" + (f". {hint}" if hint else "")
-        )
-
-    def _hint(self, revision: Document) -> str | None:
-        return self._rooms.runtime.hint(revision["key"]) or None
+        return f"{name}{'' if ingress['external'] else '.internal'}.{addresses.domain(self._rooms, environment)}"
 
     # Making.
 
@@ -230,7 +183,7 @@ class Revisions:
         around = template.Surroundings(
             app=app,
             hostname=self.fqdn(app, revision["name"]),
-            dns_suffix=self._environments.domain(environment),
+            dns_suffix=addresses.domain(self._rooms, environment),
             scratch=lambda volume: self._folder(revision["key"], volume),
         )
         return template.revision(self._rooms, self._storages, revision, around)
@@ -278,7 +231,7 @@ class Revisions:
                 self._stopped(app, revision)
             return
         self._note_crash(revision)
-        if app["running"] and not revision["ready"] and _all_ready(revision, running):
+        if app["running"] and not revision["ready"] and states.all_ready(revision, running):
             self._became_ready(app, revision)
 
     def _note_crash(self, revision: Document) -> None:
@@ -290,8 +243,11 @@ class Revisions:
             self._crashing.discard(revision["key"])
 
     def _stopped(self, app: Document, revision: Document) -> None:
-        if revision["again"] and app["running"]:
-            self._start(app, revision)
+        if revision["again"]:
+            revision |= {"phase": "Running", "again": False}
+            self._put(revision)
+            if app["running"]:
+                self._start(app, revision)
             return
         revision |= {
             "active": False,
@@ -311,10 +267,12 @@ class Revisions:
         if before is None or revision["number"] >= before["number"]:
             app["latestReady"] = revision["name"]
             self._rooms.documents.put(app["id"], context.APPS, app)
-        self.settle(app)
+        if revision["name"] == app["latest"]:
+            self.settle(app)
 
     def settle(self, app: Document) -> None:
-        """Single mode, latest revision ready: every older one that still runs goes (recorded)."""
+        """Single mode, latest revision ready: every older one that still runs goes (recorded). So it is at the end
+        of every write to the app too, e.g. one that changed the mode (assumed)."""
         latest = self.find(app, app["latest"])
         if app["configuration"]["activeRevisionsMode"] != "Single" or latest is None or not latest["ready"]:
             return
@@ -334,13 +292,3 @@ class Revisions:
 
     def _tell(self, revision: Document, reason: str, message: str) -> None:
         self._events.tell(revision["app"], revision["name"], reason, message)
-
-
-def _all_ready(revision: Document, running: tuple[replicas.Replica, ...]) -> bool:
-    ready = sum(item.ready for item in running)
-    return ready >= template.wanted_replicas(revision["template"])
-
-
-def _health(revision: Document) -> str:
-    """Recorded for a stopped revision that had been healthy: Healthy; otherwise None (assumed)."""
-    return "Healthy" if revision["ready"] else "None"

@@ -108,11 +108,12 @@ def template(
     containers = wanted["containers"]
     if not containers:
         raise wire.ArmError(400, "ContainerAppContainersRequired", "At least one container is required.")
-    everything = [*containers, *(wanted["initContainers"] or ())]
-    _unique((item["name"] for item in everything), "template.containers", "container")
+    if wanted["initContainers"]:
+        raise _invalid("template.initContainers", "init containers are not offered by the local Azure")
+    _unique((item["name"] for item in containers), "template.containers", "container")
     volumes = wanted["volumes"] or ()
     _volumes(volumes, secret_names, storage_exists)
-    for container in everything:
+    for container in containers:
         _container(container, secret_names, {volume["name"] for volume in volumes})
     _resources(containers, profile)
     _scale(wanted["scale"])

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from infra.local_azure import replicas, wire
-from infra.local_azure.apps import context, environments, locations, normalise, profiles, revisions, traffic
+from infra.local_azure.apps import addresses, context, locations, normalise, profiles, revisions, states, traffic
 from infra.local_azure.apps.context import Document
 
 TYPE = "Microsoft.App/containerApps"
 # Recorded lists hold 1 to 160 addresses in changing order; from here everything goes out of loopback.
 _OUTBOUND = ["127.0.0.1"]
-
-
-def stream(rooms: context.Context, app: Document, rest: str, *, scheme: str = "https") -> str:
-    """An address on the log and event stream host, `<loc>.azurecontainerapps.dev` on Azure."""
-    parts = app["id"].split("/")
-    return f"{scheme}://{rooms.authority()}/subscriptions/{parts[2]}/resourceGroups/{parts[4]}/containerApps/{app['name']}/{rest}"
 
 
 def app(rooms: context.Context, known: revisions.Revisions, document: Document) -> Document:
@@ -33,7 +27,7 @@ def app(rooms: context.Context, known: revisions.Revisions, document: Document) 
             "ingress": ingress and {"fqdn": known.fqdn(document, document["name"])} | ingress,
         },
         "template": _template(document, image_type="ContainerImage"),
-        "eventStreamEndpoint": stream(rooms, document, "eventstream"),
+        "eventStreamEndpoint": addresses.app_stream(rooms, document, "eventstream"),
         **({"deploymentErrors": document["errors"]} if document["errors"] else {}),
     }
     return _resource(document, document["system"]) | {"properties": properties}
@@ -87,7 +81,7 @@ def _common(document: Document) -> Document:
         "workloadProfileName": document["profile"],
         "patchingMode": "Automatic",
         "outboundIpAddresses": _OUTBOUND,
-        "customDomainVerificationId": environments.verification_id(document["id"].split("/")[2]),
+        "customDomainVerificationId": addresses.verification_id(document["id"].split("/")[2]),
         "delegatedIdentities": [],
     }
 
@@ -97,13 +91,13 @@ def _identity(document: Document) -> Document:
     identity = document["identity"]
     shown = dict(identity)
     if "SystemAssigned" in identity["type"]:
-        shown["principalId"] = environments.identity_of(document["id"], "principal")
-        shown["tenantId"] = environments.identity_of(document["id"].split("/")[2], "tenant")
+        shown["principalId"] = addresses.identity_of(document["id"], "principal")
+        shown["tenantId"] = addresses.identity_of(document["id"].split("/")[2], "tenant")
     if "userAssignedIdentities" in identity:
         shown["userAssignedIdentities"] = {
             name: {
-                "principalId": environments.identity_of(name, "principal"),
-                "clientId": environments.identity_of(name, "client"),
+                "principalId": addresses.identity_of(name, "principal"),
+                "clientId": addresses.identity_of(name, "client"),
             }
             for name in identity["userAssignedIdentities"]
         }
@@ -128,9 +122,9 @@ def _template(document: Document, *, image_type: str) -> Document:
     return template | {"containers": containers}
 
 
-def revision(known: revisions.Revisions, owner: Document, document: Document) -> Document:
+def revision(rooms: context.Context, known: revisions.Revisions, owner: Document, document: Document) -> Document:
     """A revision (recorded: revisions-list-activating, revisions-list-failed)."""
-    state = known.state(owner, document)
+    state = states.state(rooms.runtime, owner, document)
     labels = traffic.labels(owner, document)
     properties = {
         "createdTime": document["created"],
@@ -147,10 +141,8 @@ def revision(known: revisions.Revisions, owner: Document, document: Document) ->
         "runningState": state.running,
         **({"runningStateDetails": state.details} if state.details else {}),
     }
-    parts = document["id"].split("/")
-    group = "/".join(parts[:5])
     return {
-        "id": f"{group}/providers/{TYPE}/{owner['name']}/revisions/{document['name']}",
+        "id": addresses.child(owner, f"revisions/{document['name']}"),
         "name": document["name"],
         "type": "Microsoft.App/containerapps/revisions",
         "properties": properties,
@@ -171,10 +163,9 @@ def _revision_template(template: Document) -> Document:
 
 def replica(rooms: context.Context, owner: Document, document: Document, item: replicas.Replica) -> Document:
     """A replica (recorded: replicas-list)."""
-    group = "/".join(document["id"].split("/")[:5])
     rest = f"revisions/{document['name']}/replicas/{item.name}"
     return {
-        "id": f"{group}/providers/{TYPE}/{owner['name']}/{rest}",
+        "id": addresses.child(owner, rest),
         "name": item.name,
         "type": "Microsoft.App/containerapps/revisions/replicas",
         "properties": {
@@ -198,9 +189,11 @@ def _container(rooms: context.Context, owner: Document, rest: str, status: repli
         "restartCount": status.restarts,
         "runningState": status.state,
         "runningStateDetails": status.details,
-        "logStreamEndpoint": stream(rooms, owner, f"{place}/logstream"),
-        "execEndpoint": stream(rooms, owner, f"{place}/exec", scheme="wss"),
-        "debugEndpoint": stream(rooms, owner, f"{rest}/debug?targetContainer={status.name}", scheme="wss"),
+        "logStreamEndpoint": addresses.app_stream(rooms, owner, f"{place}/logstream"),
+        "execEndpoint": addresses.app_stream(rooms, owner, f"{place}/exec", scheme="wss"),
+        "debugEndpoint": addresses.app_stream(
+            rooms, owner, f"{rest}/debug?targetContainer={status.name}", scheme="wss"
+        ),
     }
 
 

@@ -18,7 +18,7 @@ SERVICE = f"{SERVICES}/default"
 SHARES = f"{SERVICE}/shares"
 SHARE = f"{SHARES}/{{share}}"
 NAME = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-# Documented: the default and the limit of a standard account with large shares, the default of today.
+# In GiB. Documented: what a share has for which none is asked, and the most a standard account allows.
 DEFAULT_QUOTA = 5120
 MOST_QUOTA = 102400
 # Recorded: fileservice-get-default.

@@ -80,7 +80,7 @@ class Gateway:
 
     async def _answer(self, request: web.BaseRequest, headers: dict[str, str]) -> wire.Reply:
         base = f"{request.scheme}://{request.host}"
-        claims = self._authority.authenticate(request.headers.get("Authorization"), (*MANAGEMENT, base))
+        claims = self._authority.authenticate(request.headers.get("Authorization"), _audiences(request))
         path = unquote(request.raw_path.partition("?")[0]).rstrip("/")
         query = {name.lower(): value for name, value in request.query.items()}
         _check_version(query.get("api-version", ""))
@@ -217,6 +217,13 @@ def _check_version(version: str) -> None:
     if not API_VERSION.fullmatch(version):
         message = f"The api-version '{version}' is invalid. The supported versions are of the form 'YYYY-MM-DD'."
         raise wire.ArmError(400, "InvalidApiVersionParameter", message, gateway=True)
+
+
+def _audiences(request: web.BaseRequest) -> set[str]:
+    """Whom a token for this endpoint may name: Azure's ARM, or this server by any of its own names."""
+    port = request.host.rpartition(":")[2]
+    names = (request.host, f"127.0.0.1:{port}", f"localhost:{port}")
+    return {*MANAGEMENT, *(f"https://{name}" for name in names)}
 
 
 async def _content(request: web.BaseRequest) -> bytes:

@@ -6,89 +6,24 @@ File services and shares below an account are in `fileshares`; the files themsel
 from __future__ import annotations
 
 import base64
-import re
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from infra.local_azure import clock, operations, shares, store, wire
-from infra.local_azure.arm import fileshares, regions, throttling, tracked
+from infra.local_azure.arm import accounts, fileshares, regions, throttling, tracked
 
-TYPE = "Microsoft.Storage/storageAccounts"
+TYPE = accounts.TYPE
 KIND = TYPE.lower()
 NAMES = "storage-account-names"
 FAMILY = "storage-account-create"
 SUBSCRIPTION = "/subscriptions/{subscription}/providers/Microsoft.Storage"
 LIST = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/providers/{TYPE}"
 ACCOUNT = f"{LIST}/{{account}}"
-# Assumed; creations recorded by the CLI take some 20 s.
+# Assumed: no recording gives the time of a creation.
 CREATE_SECONDS = 20.0
 # Assumed: the part of a creation after which the state says ResolvingDns.
 RESOLVING = 0.7
-NAME = re.compile(r"[a-z0-9]{3,24}")
-NAME_RULE = (
-    "Storage account name must be between 3 and 24 characters in length and use numbers and lower-case letters only."
-)
-SKUS = (
-    "Standard_LRS",
-    "Standard_GRS",
-    "Standard_RAGRS",
-    "Standard_ZRS",
-    "Premium_LRS",
-    "Premium_ZRS",
-    "Standard_GZRS",
-    "Standard_RAGZRS",
-    "StandardV2_LRS",
-    "StandardV2_GRS",
-    "StandardV2_ZRS",
-    "StandardV2_GZRS",
-    "PremiumV2_LRS",
-    "PremiumV2_ZRS",
-)
-KINDS = ("Storage", "StorageV2", "BlobStorage", "FileStorage", "BlockBlobStorage")
-# What an update may set; the rest of `properties` is the server's.
-SETTABLE = (
-    "accessTier",
-    "allowBlobPublicAccess",
-    "allowCrossTenantReplication",
-    "allowSharedKeyAccess",
-    "azureFilesIdentityBasedAuthentication",
-    "customDomain",
-    "defaultToOAuthAuthentication",
-    "dnsEndpointType",
-    "dualStackEndpointPreference",
-    "encryption",
-    "immutableStorageWithVersioning",
-    "isHnsEnabled",
-    "isLocalUserEnabled",
-    "isNfsV3Enabled",
-    "isSftpEnabled",
-    "keyPolicy",
-    "largeFileSharesState",
-    "minimumTlsVersion",
-    "networkAcls",
-    "publicNetworkAccess",
-    "routingPreference",
-    "sasPolicy",
-    "supportsHttpsTrafficOnly",
-)
-# Recorded: storageaccount-poll-done.
-DEFAULTS: dict[str, Any] = {
-    "allowCrossTenantDelegationSas": False,
-    "allowCrossTenantReplication": False,
-    "privateEndpointConnections": [],
-    "minimumTlsVersion": "TLS1_2",
-    "allowBlobPublicAccess": False,
-    "networkAcls": {
-        "ipv6Rules": [],
-        "bypass": "AzureServices",
-        "virtualNetworkRules": [],
-        "ipRules": [],
-        "defaultAction": "Allow",
-    },
-    "supportsHttpsTrafficOnly": True,
-    "accessTier": "Hot",
-}
 
 
 class Provider:
@@ -155,11 +90,11 @@ class Provider:
         sent = tracked.body(call)
         name = str(sent.get("name") or "")
         if str(sent.get("type", "")).lower() != KIND:
-            raise _invalid("type")
-        if not NAME.fullmatch(name):
+            raise accounts.invalid("type")
+        if not accounts.NAME.fullmatch(name):
             refusal = {
                 "reason": "AccountNameInvalid",
-                "message": f"{name} is not a valid storage account name. {NAME_RULE}",
+                "message": f"{name} is not a valid storage account name. {accounts.NAME_RULE}",
             }
         elif self._documents.get(f"/{NAMES}/{name}"):
             refusal = {"reason": "AlreadyExists", "message": f"The storage account named {name} is already taken."}
@@ -180,7 +115,7 @@ class Provider:
         tracked.check_location(
             sent, name=existing["resource"]["name"], group=call.names["group"], current=existing["resource"]["location"]
         )
-        changed = _updated(existing, sent) | {"tags": tracked.tags(sent)}
+        changed = accounts.updated(existing["resource"], sent) | {"tags": tracked.tags(sent)}
         if _state(existing) != "Succeeded":
             return self._still_creating(call, existing, same=changed == existing["resource"])
         return wire.Reply(200, self._shown(self._write(existing | {"resource": changed})))
@@ -188,15 +123,14 @@ class Provider:
     def _create(self, call: wire.Call, sent: dict[str, Any]) -> wire.Reply:
         """202 with an empty body and a Location (recorded: storageaccount-put-create)."""
         name = call.names["account"]
-        if not NAME.fullmatch(name):
-            raise wire.ArmError(400, "AccountNameInvalid", f"{name} is not a valid storage account name. {NAME_RULE}")
-        place = tracked.location(sent, TYPE)
+        accounts.check_name(name)
+        now = tracked.stamp(self._time.now())
+        resource = accounts.created(call, sent, now)
         self._check_free(call)
-        resource = self._new(call, sent, place)
+        place = regions.code(resource["location"])
         operation = self._ops.begin(
-            FAMILY, call, location=regions.code(place), resource_id=resource["id"], seconds=CREATE_SECONDS, data={}
+            FAMILY, call, location=place, resource_id=resource["id"], seconds=CREATE_SECONDS, data={}
         )
-        now = resource["properties"]["keyCreationTime"]["key1"]
         keys = [_key("key1", now), _key("key2", now)]
         self._write({"resource": resource, "keys": keys, "operation": operation.id})
         self._documents.put(f"/{NAMES}/{name}", NAMES, {"id": resource["id"]})
@@ -216,44 +150,15 @@ class Provider:
         raise wire.ArmError(409, "StorageAccountOperationInProgress", message)
 
     def _check_free(self, call: wire.Call) -> None:
-        """A name is taken once in all of Azure (documented: both codes)."""
+        """A name is taken once in all of Azure (assumed: both codes, as no recording has them)."""
         name = call.names["account"]
         taken = self._documents.get(f"/{NAMES}/{name}")
         if taken is None:
             return
         if taken["id"].split("/")[2].lower() == call.names["subscription"].lower():
-            message = f"The storage account named {name} already exists under the subscription."
+            message = f"The account {name} is already in another resource group in this subscription."
             raise wire.ArmError(409, "StorageAccountInAnotherResourceGroup", message)
         raise wire.ArmError(409, "StorageAccountAlreadyTaken", f"The storage account named {name} is already taken.")
-
-    def _new(self, call: wire.Call, sent: dict[str, Any], place: str) -> dict[str, Any]:
-        """The resource as it is while being created, with the server's defaults (recorded)."""
-        sku = _sku(sent)
-        kind = sent.get("kind")
-        if kind not in KINDS:
-            raise _invalid("kind")
-        now = tracked.stamp(self._time.now())
-        name = call.names["account"]
-        encrypted = {"keyType": "Account", "enabled": True, "lastEnabledTime": now}
-        settings = {
-            **DEFAULTS,
-            "keyCreationTime": {"key1": now, "key2": now},
-            "encryption": {"services": {"file": encrypted, "blob": encrypted}, "keySource": "Microsoft.Storage"},
-            "provisioningState": "Creating",
-            "creationTime": now,
-            "primaryLocation": regions.code(place),
-            "statusOfPrimary": "available",
-        }
-        return {
-            "sku": sku,
-            "kind": kind,
-            "id": tracked.resource_id(call, TYPE, name),
-            "name": name,
-            "type": TYPE,
-            "location": place,
-            "tags": tracked.tags(sent),
-            "properties": tracked.merged(settings, _settable(sent)),
-        }
 
     def _finish_create(self, operation: operations.Operation) -> None:
         document = self._documents.get(operation.resource_id)
@@ -278,7 +183,7 @@ class Provider:
         """Synchronous; tags are replaced as a whole, properties are merged."""
         sent = tracked.body(call)
         existing = self._provisioned(call)
-        changed = _updated(existing, sent)
+        changed = accounts.updated(existing["resource"], sent)
         if sent.get("tags") is not None:
             changed["tags"] = tracked.tags(sent)
         return wire.Reply(200, self._shown(self._write(existing | {"resource": changed})))
@@ -300,7 +205,7 @@ class Provider:
         name = tracked.body(call).get("keyName")
         now = tracked.stamp(self._time.now())
         if name not in [key["keyName"] for key in document["keys"]]:
-            raise _invalid("keyName")
+            raise accounts.invalid("keyName")
         document["keys"] = [_key(name, now) if key["keyName"] == name else key for key in document["keys"]]
         document["resource"]["properties"]["keyCreationTime"][name] = now
         return wire.Reply(200, {"keys": self._write(document)["keys"]})
@@ -359,41 +264,3 @@ def _state(document: store.Document) -> str:
 def _key(name: str, created: str) -> dict[str, str]:
     value = base64.b64encode(secrets.token_bytes(64)).decode()
     return {"creationTime": created, "keyName": name, "value": value, "permissions": "FULL"}
-
-
-def _sku(sent: dict[str, Any]) -> dict[str, str]:
-    """Names are repaired to the service's casing (assumed)."""
-    wanted = str(tracked.member(sent, "sku").get("name") or "").lower()
-    for name in SKUS:
-        if name.lower() == wanted:
-            return {"name": name, "tier": "Premium" if name.startswith("Premium") else "Standard"}
-    raise _invalid("sku.name")
-
-
-def _settable(sent: dict[str, Any]) -> dict[str, Any]:
-    properties = tracked.member(sent, "properties")
-    return {name: value for name, value in properties.items() if name in SETTABLE}
-
-
-def _updated(document: store.Document, sent: dict[str, Any]) -> dict[str, Any]:
-    """The resource with what was sent; kind and performance tier can't change (documented)."""
-    resource: dict[str, Any] = document["resource"]
-    sku = _sku(sent) if sent.get("sku") is not None else resource["sku"]
-    if sku["tier"] != resource["sku"]["tier"]:
-        raise _immutable("sku")
-    kind = sent.get("kind") or resource["kind"]
-    if kind != resource["kind"] and (resource["kind"], kind) != ("Storage", "StorageV2"):
-        raise _immutable("kind")
-    properties = tracked.merged(resource["properties"], _settable(sent))
-    return {**resource, "sku": sku, "kind": kind, "properties": properties}
-
-
-def _immutable(name: str) -> wire.ArmError:
-    message = f"The property '{name}' was specified in the input, but it cannot be updated."
-    return wire.ArmError(409, "AccountPropertyCannotBeUpdated", message)
-
-
-def _invalid(name: str) -> wire.ArmError:
-    """Documented: the storage provider's refusal of a value."""
-    message = f"Values for request parameters are invalid: {name}."
-    return wire.ArmError(400, "InvalidValuesForRequestParameters", message)

@@ -190,10 +190,11 @@ class Container:
         try:
             async with asyncio.TaskGroup() as tasks:
                 watch = watches.Watch(self._probes, time=self._machine.time, ask=self._ask, told=self)
-                beside = [tasks.create_task(watch.run()), tasks.create_task(self._terminate(process))]
+                watching = tasks.create_task(watch.run())
+                ending = tasks.create_task(self._terminate(process, watching))
                 code = await process.wait()
-                for task in beside:
-                    task.cancel()
+                watching.cancel()
+                ending.cancel()
         finally:
             self._pid = None
             groups.kill(process.pid)
@@ -203,8 +204,9 @@ class Container:
                 await asyncio.wait_for(pump, _DRAIN_S)
         self._terminated("Error" if code else "Completed", code if code >= 0 else 128 - code)
 
-    async def _terminate(self, process: asyncio.subprocess.Process) -> None:
+    async def _terminate(self, process: asyncio.subprocess.Process, watching: asyncio.Task[None]) -> None:
         await self._end.wait()
+        watching.cancel()
         self._ready = False
         self._changed()
         # Kubernetes signals the container's first process only; what it leaves behind ends with the group.

@@ -149,7 +149,7 @@ class _Replica:
         self.cancel()
         self.ending = True
         self._next = self._time.later(END_S, ended)
-        self._changed()
+        self._time.later(0.0, self._changed)  # not now: the one who stops it isn't to be called back meanwhile
 
     def cancel(self) -> None:
         if self._next is not None:

@@ -32,6 +32,10 @@ class Azure:
         """A request below the provider: `containerApps/web/revisions`, `managedEnvironments/env`."""
         return await self.arm(method, f"{APP}/{path}", body, **query)
 
+    async def everywhere(self, path: str) -> Any:
+        """A GET below the provider of the subscription."""
+        return await self.arm("GET", f"/subscriptions/{self.local.subscription}/providers/Microsoft.App/{path}")
+
     async def properties(self, path: str) -> dict[str, Any]:
         answer = await self.ask("GET", path)
         assert answer.status == 200, answer

@@ -155,11 +155,7 @@ async def test_a_get_after_the_operation_is_whole(azure: Any, app_body: Any) -> 
         ({"registries": []}, {"registries": None}),
         (
             {"registries": [{"server": "r.azurecr.io", "identity": "system"}]},
-            {
-                "registries": [
-                    {"server": "r.azurecr.io", "username": "", "passwordSecretRef": "", "identity": "system"}
-                ]
-            },
+            {"registries": [{"server": "r.azurecr.io", "username": "", "passwordSecretRef": "", "identity": "system"}]},
         ),
         ({"maxInactiveRevisions": None}, {"maxInactiveRevisions": 100}),
     ],

@@ -91,6 +91,21 @@ async def test_stop_and_start(azure: Any, app_body: Any) -> None:
     assert await azure.triples() == [(True, "Provisioned", "Healthy", "Running", 1)]
 
 
+async def test_stopping_an_app_in_the_middle_of_a_restart(azure: Any, app_body: Any) -> None:
+    """The revision stays active and runs again once the app is started."""
+    await azure.put(app_body(configuration={"secrets": [{"name": "a", "value": "1"}]}))
+    azure.advance(8)
+    name = (await azure.revisions())[0]["name"]
+    await azure.patch({"configuration": {"ingress": {"targetPort": 9000}}})
+    await azure.ask("POST", f"containerApps/web/revisions/{name}/restart")
+    await azure.ask("POST", "containerApps/web/stop")
+    azure.advance(15)
+    assert await azure.triples() == [(True, "Provisioned", "None", "Stopped", 0)]
+    await azure.ask("POST", "containerApps/web/start")
+    azure.advance(15)
+    assert await azure.triples() == [(True, "Provisioned", "Healthy", "Running", 1)]
+
+
 async def test_a_patch_merges_objects_and_replaces_arrays(azure: Any, app_body: Any) -> None:
     """Members of ingress survive, the list of secrets is replaced, null removes."""
     secrets = [{"name": "a", "value": "1"}, {"name": "b", "value": "2"}]
@@ -117,18 +132,30 @@ async def test_apps_are_listed_by_group_and_subscription(azure: Any, app_body: A
     for name in ("web", "api"):
         await azure.put(app_body(), app=name)
     of_group = (await azure.ask("GET", "containerApps")).body["value"]
-    of_subscription = (await azure.arm("GET", "/providers/Microsoft.App/containerApps")).body["value"]
+    of_subscription = (await azure.everywhere("containerApps")).body["value"]
     assert [item["name"] for item in of_group] == ["web", "api"]
     assert of_subscription == of_group
     assert of_group[0] == (await azure.ask("GET", "containerApps/web")).body
 
 
-async def test_a_deleted_group_takes_everything_with_it(azure: Any, app_body: Any, storage: str) -> None:
+async def test_a_deleted_group_takes_everything_with_it(azure: Any, app_body: Any) -> None:
     """Apps, revisions, environments; nothing runs on."""
     await azure.put(app_body())
     key = (await azure.revisions())[0]["name"]
     await azure.arm("DELETE", "/resourcegroups/rg")
-    azure.advance(3600)
-    assert (await azure.arm("GET", "/providers/Microsoft.App/containerApps")).body == {"value": []}
-    assert (await azure.arm("GET", "/providers/Microsoft.App/managedEnvironments")).body == {"value": []}
+    azure.advance(1260)
+    assert (await azure.everywhere("containerApps")).body == {"value": []}
+    assert (await azure.everywhere("managedEnvironments")).body == {"value": []}
+    azure.advance(2)
     assert azure.local.server._runtime.replicas(key) == ()
+
+
+async def test_apps_go_with_their_environments_group(azure: Any, app_body: Any) -> None:
+    """An app of another group can't live without its environment."""
+    await azure.arm("PUT", "/resourcegroups/other", {"location": "westus3"})
+    path = "/resourceGroups/other/providers/Microsoft.App/containerApps/web"
+    assert (await azure.arm("PUT", path, app_body())).status == 201
+    azure.advance(20)
+    await azure.arm("DELETE", "/resourcegroups/rg")
+    azure.advance(1260)
+    assert (await azure.arm("GET", path)).status == 404

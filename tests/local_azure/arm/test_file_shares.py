@@ -101,8 +101,9 @@ async def test_a_share_of_a_missing_account_lacks_its_parent(arm) -> None:
     await arm("PUT", GROUP, {"location": "westus3"})
     answer = await arm("PUT", f"{SERVICE}/shares/code", {"properties": {}})
     assert (answer.status, answer.body["error"]["code"]) == (404, "ParentResourceNotFound")
-    assert "perform 'write' on resource(s) of type 'Microsoft.Storage/storageAccounts/fileServices/shares'" in (
-        answer.body["error"]["message"]
+    assert (
+        "perform 'write' on resource(s) of type 'Microsoft.Storage/storageAccounts/fileServices/shares'"
+        in (answer.body["error"]["message"])
     )
 
 

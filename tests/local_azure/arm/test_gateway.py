@@ -91,8 +91,9 @@ class TestBearer:
         """The challenge names the tenant's authority."""
         answer = await arm("GET", "/subscriptions", token=None)
         assert (answer.status, answer.body["error"]["code"]) == (401, "AuthenticationFailed")
-        assert f'Bearer authorization_uri="https://login.windows.net/{local.tenant}"' in (
-            answer.headers["WWW-Authenticate"]
+        assert (
+            f'Bearer authorization_uri="https://login.windows.net/{local.tenant}"'
+            in (answer.headers["WWW-Authenticate"])
         )
 
     async def test_a_token_of_somebody_else_is_refused(self, arm, local) -> None:

@@ -395,6 +395,19 @@ async def test_websockets_pass_both_ways_with_their_protocol(world: World) -> No
         assert socket.close_code == 4001
 
 
+async def test_a_websocket_the_app_refuses_is_refused_with_its_status(world: World) -> None:
+    """The handshake's answer is the app's."""
+
+    async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=403)
+
+    await world.app(refuse)
+    world.site(("app--one", 100))
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await world.client.ws_connect(f"http://127.0.0.1:{world.port}/", headers={"Host": HOST})
+    assert refused.value.status == 403
+
+
 async def test_simulated_replicas_are_answered_for(apps: Apps) -> None:
     """Their release, on any path."""
     time = clock.ManualClock(CREATED)

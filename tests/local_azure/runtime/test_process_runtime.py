@@ -179,6 +179,45 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period(
     assert not alive(pid)
 
 
+DRAINING = """
+import asyncio, os, signal
+async def main():
+    asked, told = asyncio.Event(), asyncio.Event()
+    async def serve(reader, writer):
+        head = await reader.read(4096)
+        if head.startswith(b"GET / "):
+            print("asked", flush=True)
+            await told.wait()
+            # Longer than it takes a probe to fail.
+            await asyncio.sleep(0.6)
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\ndone")
+            await writer.drain()
+            asked.set()
+        writer.close()
+    server = await asyncio.start_server(serve, "127.0.0.1", int(os.environ["PORT"]))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    await told.wait()
+    server.close()
+    await asked.wait()
+asyncio.run(main())
+"""
+
+
+async def test_a_stopped_app_may_finish_what_it_is_doing(apps: Apps, runtime: processes.Processes, told: Told) -> None:
+    """Within the grace period an open request is answered, and no probe takes the draining app for a broken one."""
+    liveness = probe("Liveness", path=None, failure_threshold=1, period=1.0)
+    runtime.start(apps.revision(DRAINING, target_port=8080, probes=(liveness,), grace=10.0))
+    await told.until(lambda: ready(runtime))
+    name = runtime.replicas("app--one")[0].name
+    asking = asyncio.create_task(fetched(runtime, "app--one"))
+    await lines(runtime, "app--one", until="asked")
+    runtime.stop("app--one")
+    assert await asyncio.wait_for(asking, 10) == "done"
+    await told.until(lambda: runtime.replicas("app--one") == ())
+    log = [line async for _, line in runtime.logs("app--one", name, "main", tail=100, follow=True)]
+    assert [line for line in log if "probe" in line] == []
+
+
 async def test_restarting_replaces_every_replica(apps: Apps, runtime: processes.Processes, told: Told) -> None:
     """New names, the same number, and ready again."""
     runtime.start(apps.revision(server(), target_port=8080, count=2))
@@ -250,6 +289,21 @@ async def test_closing_leaves_no_process_even_one_that_left_the_group(apps: Apps
     assert not alive(daemon)
     assert runtime.replicas("app--one") == ()
     assert list((tmp_path / "own" / "replicas").iterdir()) == []
+
+
+async def test_closing_does_not_wait_for_long_grace_periods(
+    apps: Apps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that ignores SIGTERM holds the server's end up for 5 s at most, shorter here."""
+    monkeypatch.setattr(processes, "CLOSE_GRACE_S", 0.1)
+    runtime = processes.Processes(tmp_path / "own", clock.ScaledClock(100))
+    source = (
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
+    )
+    runtime.start(apps.revision(source, grace=600.0))
+    await lines(runtime, "app--one", until="up")
+    await asyncio.wait_for(runtime.close(), 10)
+    assert runtime.replicas("app--one") == ()
 
 
 SERVER_PROCESS = """
