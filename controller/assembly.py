@@ -141,5 +141,3 @@ async def until_settled(one: Controller, *, seconds: float, stop: asyncio.Event)
         for wait in waits:
             wait.cancel()
     return done.is_set()
-
-

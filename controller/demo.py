@@ -106,16 +106,15 @@ class Demo:
     async def _answer(self, one: assembly.Controller) -> str:
         """Ask the first app one question, as any client would."""
         endpoint = _plain(_endpoint(one))
-        question = {"model": "default", "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 64}
-        headers = {"Authorization": f"Bearer {os.environ['API_KEYS'].split(',')[0]}"} if "API_KEYS" in os.environ else {}
         connector = aiohttp.TCPConnector(resolver=network.Resolver())
-        async with (
-            aiohttp.ClientSession(connector=connector, headers=headers) as session,
-            session.post(f"{endpoint}/v1/chat/completions", json=question) as answer,
-        ):
-            told: dict[str, Any] = await answer.json()
-            if answer.status != 200:
-                raise DemoError(f"{endpoint} answered {answer.status}: {json.dumps(told)}")
+        async with aiohttp.ClientSession(endpoint, connector=connector, headers=_headers()) as session:
+            models = await _told(session, "GET", "/v1/models")
+            question = {
+                "model": models["data"][0]["id"],
+                "messages": [{"role": "user", "content": QUESTION}],
+                "max_tokens": 64,
+            }
+            told = await _told(session, "POST", "/v1/chat/completions", body=question)
             return str(told["choices"][0]["message"]["content"])
 
     def _print(self, one: assembly.Controller, answer: str, *, seconds: float, port: int) -> None:
@@ -135,6 +134,20 @@ class Demo:
                 "  Ctrl-C ends it all.",
             ]
         print("\n".join(lines), flush=True)
+
+
+async def _told(session: aiohttp.ClientSession, method: str, path: str, *, body: Any = None) -> dict[str, Any]:
+    async with session.request(method, path, json=body) as answer:
+        told: dict[str, Any] = await answer.json()
+        if answer.status != 200:
+            raise DemoError(f"{answer.url} answered {answer.status}: {json.dumps(told)}")
+        return told
+
+
+def _headers() -> dict[str, str]:
+    """The first API key, where the state folder's app takes keys from API_KEYS."""
+    keys = os.environ.get("API_KEYS")
+    return {"Authorization": f"Bearer {keys.split(',')[0]}"} if keys else {}
 
 
 def _endpoint(one: assembly.Controller) -> str:
@@ -237,4 +250,3 @@ async def _follow(one: assembly.Controller, stop: asyncio.Event) -> None:
 
 def _interrupt() -> None:
     os._exit(130)
-

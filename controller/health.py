@@ -36,7 +36,9 @@ def resource(kind: Kind, live: observed.Resource | None) -> outcome.Outcome:
     return outcome.Done()
 
 
-def revision(rollout: Rollout, seen: observed.Workload, *, name: str, running: str | None, now: datetime) -> outcome.Outcome:
+def revision(
+    rollout: Rollout, seen: observed.Workload, *, name: str, running: str | None, now: datetime
+) -> outcome.Outcome:
     """Whether the revision called `name`, running release `running`, is the wanted one and serves.
 
     The app's own Succeeded and latestReadyRevisionName prove nothing (recorded: revisions-list-failed); the

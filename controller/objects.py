@@ -105,7 +105,9 @@ async def app(
     """Observe and plan an InferenceApp: its own folders first, then Azure."""
     wanted = loaded.object
     content = await asyncio.to_thread(folders.collect, loaded.contents, memory=memory.hashes)
-    release = workload.Release(content, secret_values.resolve(wanted.spec.secrets, folder=loaded.folder, environ=os.environ))
+    release = workload.Release(
+        content, secret_values.resolve(wanted.spec.secrets, folder=loaded.folder, environ=os.environ)
+    )
     ids, group = await observe.ids(cloud, stands_on)
     owner = scope.owner(wanted)
     seen = await observe.workload(
@@ -136,9 +138,7 @@ def serving(view: View) -> str | None:
     return str(view.seen.app.properties.get("latestRevisionName") or "") if view.seen and view.seen.app else None
 
 
-def _report(
-    step: actions.Step, view: View, applied: Mapping[Kind, outcome.Outcome]
-) -> summarize.StepReport:
+def _report(step: actions.Step, view: View, applied: Mapping[Kind, outcome.Outcome]) -> summarize.StepReport:
     if step.kind in applied and step.action:
         return summarize.StepReport(step.kind.label, step.resource_id, step.action.verb, applied[step.kind])
     if step.blocked:

@@ -127,5 +127,3 @@ def _manifest(data: bytes | None) -> Mapping[str, str] | None:
     except ValueError:
         return None
     return files if isinstance(files, dict) else None
-
-

@@ -1,4 +1,4 @@
-"""`python -m controller.reference`: writes what is generated from the desired state's models, for editors and people."""
+"""`python -m controller.reference`: writes what is generated from the models of the desired state."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The only error language between rooms: what became of one step, and when to look at it again.
 
-    Done         nothing left to do, healthy
-    InProgress   Azure is at work; looking again soon is all there is to do
-    Waiting      something else must happen first, or Azure said when to come back
-    Transient    it failed in a way that passes by itself
-    Stalled      it can't succeed until somebody changes something
+Done         nothing left to do, healthy
+InProgress   Azure is at work; looking again soon is all there is to do
+Waiting      something else must happen first, or Azure said when to come back
+Transient    it failed in a way that passes by itself
+Stalled      it can't succeed until somebody changes something
 """
 
 from __future__ import annotations

@@ -36,9 +36,7 @@ class Scope:
         return outcome.Stalled(Reason.GUARDED, f"{place} is not among the groups this controller may touch (--allow)")
 
 
-def environment(
-    wanted: desired.Environment, *, scope: Scope, ids: identity.Ids, seen: observed.Stack
-) -> actions.Plan:
+def environment(wanted: desired.Environment, *, scope: Scope, ids: identity.Ids, seen: observed.Stack) -> actions.Plan:
     """The plan for an Environment."""
     made = stack.plan(wanted, owner=scope.owner(wanted), ids=ids, seen=seen)
     return _guarded(made, scope.guard(wanted))

@@ -210,6 +210,7 @@ class Apps:
             document["state"] = "Succeeded"
             self._rooms.documents.put(document["id"], context.APPS, document)
             self._revisions.settle(document)
+            self._revisions.prune(document)
 
     def _roll(self, operation: operations.Operation, document: Document) -> None:
         """Make the revision that is owed and leave the operation in progress for the rest of its time."""

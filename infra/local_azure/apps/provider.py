@@ -71,7 +71,7 @@ class Provider:
 
     def stop(self) -> None:
         """Before the runtime closes: what ends from here on is the server's end, not the revisions'."""
-        self._rooms.runtime.changed = lambda key: None
+        self._revisions.stop()
 
     def site(self, host: str) -> replicas.Site | None:
         """The app or revision at `host` (lower case, no port)."""

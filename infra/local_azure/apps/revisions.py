@@ -15,9 +15,12 @@ import string
 import tempfile
 from pathlib import Path
 
-from infra.local_azure import replicas
+from infra.local_azure import clock, replicas
 from infra.local_azure.apps import addresses, context, environments, events, states, storages, template
 from infra.local_azure.apps.context import Document
+
+# Kubernetes tries a failed mount again (documented); how often is assumed.
+RETRY = 30.0
 
 
 class Revisions:
@@ -32,6 +35,7 @@ class Revisions:
         self._events = told
         self._started: dict[str, replicas.Revision] = {}
         self._scratch: dict[str, Path] = {}
+        self._retries: dict[str, clock.Cancel] = {}
         self._crashing: set[str] = set()
         self._ids = {item["key"]: item["id"] for item in rooms.documents.list(context.REVISIONS)}
 
@@ -115,6 +119,12 @@ class Revisions:
                 elif revision["phase"] != "Stopped" and app["running"] and app["state"] != "Deleting":
                     self._start(app, revision)
 
+    def stop(self) -> None:
+        """The server ends: nothing starts any more, nothing stays in memory or in scratch folders."""
+        self._rooms.runtime.changed = lambda key: None
+        for key in {*self._started, *self._scratch, *self._retries}:
+            self._clear(key)
+
     def activate(self, app: Document, revision: Document) -> None:
         if revision["phase"] == "Stopping":
             revision |= {"active": True, "again": True}
@@ -127,7 +137,8 @@ class Revisions:
 
     def deactivate(self, revision: Document, reason: str) -> None:
         """Stop it for good: Deprovisioning until its replicas ended, then inactive and Stopped (recorded)."""
-        if revision["phase"] == "Stopped":
+        stays = revision["phase"] == "Running" or revision["again"]
+        if not stays:
             return
         revision |= {"phase": "Stopping", "again": False}
         self._put(revision)
@@ -175,6 +186,28 @@ class Revisions:
         value = self._value(app, revision)
         self._started[revision["key"]] = value
         self._rooms.runtime.start(value)
+        self._forget_retry(revision["key"])
+        if value.problem is not None:
+            self._retry_later(revision["key"])
+
+    def _retry_later(self, key: str) -> None:
+        self._retries[key] = self._rooms.time.later(RETRY, lambda: self._retry(key))
+
+    def _forget_retry(self, key: str) -> None:
+        if key in self._retries:
+            self._retries.pop(key).cancel()
+
+    def _retry(self, key: str) -> None:
+        """Start anew once what kept the revision from starting is mended."""
+        del self._retries[key]
+        revision = self._rooms.documents.get(self._ids.get(key, ""))
+        app = self._rooms.documents.get(revision["app"]) if revision else None
+        if revision is None or app is None or revision["phase"] != "Running" or not app["running"]:
+            return
+        if self._value(app, revision) == self._started.get(key):
+            self._retry_later(key)
+        else:
+            self.restart(app, revision)
 
     def _value(self, app: Document, revision: Document) -> replicas.Revision:
         environment = self._environments.find(app["environment"])
@@ -211,6 +244,8 @@ class Revisions:
         self._clear(key)
 
     def _clear(self, key: str) -> None:
+        """Forget everything that isn't in the revision's document."""
+        self._forget_retry(key)
         self._started.pop(key, None)
         self._crashing.discard(key)
         folder = self._scratch.pop(key, None)
@@ -257,7 +292,7 @@ class Revisions:
         }
         self._put(revision)
         self._clear(revision["key"])
-        self._prune(app)
+        self.prune(app)
 
     def _became_ready(self, app: Document, revision: Document) -> None:
         revision["ready"] = True
@@ -277,12 +312,13 @@ class Revisions:
         if app["configuration"]["activeRevisionsMode"] != "Single" or latest is None or not latest["ready"]:
             return
         for revision in self.of(app):
-            if revision["number"] < latest["number"] and revision["phase"] == "Running":
+            if revision["number"] < latest["number"]:
                 self.deactivate(revision, f"Deactivating old revisions for ContainerApp '{app['name']}'")
 
-    def _prune(self, app: Document) -> None:
-        """At most maxInactiveRevisions inactive ones are kept, the oldest go first (documented)."""
-        inactive = [item for item in self.of(app) if not item["active"]]
+    def prune(self, app: Document) -> None:
+        """At most maxInactiveRevisions inactive ones are kept, the oldest go first (documented); never the latest
+        (assumed)."""
+        inactive = [item for item in self.of(app) if not item["active"] and item["name"] != app["latest"]]
         surplus = len(inactive) - app["configuration"]["maxInactiveRevisions"]
         for revision in inactive[: max(0, surplus)]:
             self._remove(revision)

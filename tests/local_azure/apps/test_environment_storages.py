@@ -64,6 +64,20 @@ async def test_names_are_checked(azure: Any, name: str) -> None:
     assert answer.status == 400
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {"properties": {"azureFile": {"accountName": "a", "shareName": "s", "accessMode": "ReadWrite"}}},
+        body(key="a", mode="Write"),
+    ],
+)
+async def test_bodies_are_checked(azure: Any, sent: dict[str, Any]) -> None:
+    """Every member is needed, and only two modes are known."""
+    answer = await azure.ask("PUT", STORAGE, sent)
+    assert (answer.status, answer.body["error"]["code"]) == (400, "ManagedEnvironmentStorageInvalid")
+
+
 async def test_a_delete_answers_200_and_is_refused_while_mounted(azure: Any, app_body: Any, storage: str) -> None:
     """A template that names the storage holds it."""
     await azure.ask("PUT", STORAGE, body(key=storage))
@@ -127,6 +141,21 @@ async def test_a_restart_mounts_with_the_new_key(azure: Any, app_body: Any, stor
     assert (await azure.triples())[0] == (True, "Provisioned", "Healthy", "Running", 1)
 
 
+async def test_a_mount_is_tried_again(azure: Any, app_body: Any, storage: str) -> None:
+    """A share made later mends the revision by itself."""
+    await azure.ask("PUT", STORAGE, body(key=storage, share="later"))
+    await azure.put(mounting(app_body))
+    azure.advance(60)
+    name = (await azure.revisions())[0]["name"]
+    await azure.ask("POST", f"containerApps/web/revisions/{name}/restart")
+    azure.advance(60)
+    assert (await azure.triples())[0][3] == "Activating"
+    share = "/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/account1/fileServices/default/shares/later"
+    await azure.arm("PUT", share, {"properties": {}})
+    azure.advance(40)
+    assert (await azure.triples())[0] == (True, "Provisioned", "Healthy", "Running", 1)
+
+
 async def test_secret_and_empty_volumes_are_folders(azure: Any, app_body: Any) -> None:
     """A file per secret, read-only, and an empty folder; both go with the revision."""
     container = {
@@ -144,3 +173,15 @@ async def test_secret_and_empty_volumes_are_folders(azure: Any, app_body: Any) -
     await azure.ask("DELETE", "containerApps/web")
     azure.advance(18)
     assert not empty.folder.exists()
+
+
+async def test_a_secret_stays_in_its_volume(azure: Any, app_body: Any, tmp_path: Path) -> None:
+    """A path that leaves the folder fails the mount and writes nothing."""
+    container = {"name": "web", "image": "i", "volumeMounts": [{"volumeName": "s", "mountPath": "/s"}]}
+    outside = str(tmp_path / "stolen")
+    volume = {"name": "s", "storageType": "Secret", "secrets": [{"secretRef": "key", "path": outside}]}
+    secrets = {"secrets": [{"name": "key", "value": "hidden"}]}
+    await azure.put(app_body(template={"containers": [container], "volumes": [volume]}, configuration=secrets))
+    azure.advance(60)
+    assert (await azure.triples())[0] == (True, "Provisioned", "None", "Activating", 1)
+    assert not (tmp_path / "stolen").exists()

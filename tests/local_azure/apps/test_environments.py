@@ -178,6 +178,31 @@ async def test_an_environment_with_apps_is_not_deleted(azure: Any, app_body: Any
         ({"location": "westus3", "properties": {"workloadProfiles": None}}, 400, "WorkloadProfileCannotRemoveAll"),
         ({"location": "eastus", "properties": {}}, 409, "InvalidResourceLocation"),
         ({"location": "mars", "properties": {}}, 400, "NoRegisteredProviderFound"),
+        ({"properties": {}}, 400, "LocationRequired"),
+        (
+            {"location": "westus3", "properties": {"workloadProfiles": [{"name": "x"}]}},
+            400,
+            "WorkloadProfileInvalid",
+        ),
+        (
+            {
+                "location": "westus3",
+                "properties": {"workloadProfiles": [{"name": "x", "workloadProfileType": "D4", "maximumCount": 0}]},
+            },
+            400,
+            "WorkloadProfileInvalid",
+        ),
+        (
+            {
+                "location": "westus3",
+                "properties": {
+                    "workloadProfiles": [{"name": "x", "workloadProfileType": "Consumption"}],
+                    "appLogsConfiguration": {"destination": "log-analytics"},
+                },
+            },
+            400,
+            "InvalidLogAnalyticsConfiguration",
+        ),
         ({"location": "westus3", "properties": {"workloadProfiles": {}}}, 400, "InvalidRequestContent"),
         (
             {"location": "westus3", "properties": {"workloadProfiles": [{"name": "x", "workloadProfileType": "X1"}]}},
@@ -273,3 +298,33 @@ async def test_two_environments_of_one_name_have_different_domains(azure: Any) -
     first = await azure.properties("managedEnvironments/env")
     assert answer.body["properties"]["defaultDomain"] != first["defaultDomain"]
     assert answer.body["properties"]["workloadProfiles"] is None
+
+
+async def test_a_profile_in_use_stays(azure: Any, app_body: Any) -> None:
+    """Refused while an app names it."""
+    await azure.put(app_body(workloadProfileName="gpu"))
+    profiles = [{"name": "Consumption", "workloadProfileType": "Consumption"}]
+    answer = await azure.ask("PATCH", "managedEnvironments/env", {"properties": {"workloadProfiles": profiles}})
+    assert (answer.status, answer.body["error"]["code"]) == (400, "WorkloadProfileInUse")
+
+
+async def test_a_network_gets_its_defaults(azure: Any) -> None:
+    """Recorded: internal false is added, unset members are null."""
+    network = {"infrastructureSubnetId": "/subscriptions/s/subnets/sub"}
+    body = {"location": "westus3", "properties": {"vnetConfiguration": network}}
+    answer = await azure.ask("PUT", "managedEnvironments/private", body)
+    assert answer.body["properties"]["vnetConfiguration"] == {
+        "internal": False,
+        "infrastructureSubnetId": "/subscriptions/s/subnets/sub",
+        "dockerBridgeCidr": None,
+        "platformReservedCidr": None,
+        "platformReservedDnsIP": None,
+    }
+
+
+async def test_a_delete_takes_back_a_create(azure: Any) -> None:
+    """The environment never becomes Succeeded."""
+    await azure.ask("PUT", "managedEnvironments/new", {"location": "westus3", "properties": {}})
+    assert (await azure.ask("DELETE", "managedEnvironments/new")).status == 202
+    azure.advance(104)
+    assert (await azure.properties("managedEnvironments/new"))["provisioningState"] == "ScheduledForDelete"

@@ -20,7 +20,7 @@ async def test_an_equal_template_makes_none(azure: Any, app_body: Any) -> None:
     """Neither as a PUT, nor with the server's defaults sent back, nor with other secrets and tags."""
     await azure.put(app_body())
     await azure.put(app_body() | {"tags": {"a": "b"}})
-    spelled_out = {
+    spelled_out: dict[str, Any] = {
         "name": "web",
         "image": "docker.io/library/python:3.12",
         "imageType": "ContainerImage",
@@ -28,7 +28,13 @@ async def test_an_equal_template_makes_none(azure: Any, app_body: Any) -> None:
         "probes": None,
         "resources": {"cpu": 0.5, "memory": "1.0Gi", "ephemeralStorage": "2Gi"},
     }
-    scale = {"minReplicas": None, "maxReplicas": 10, "cooldownPeriod": 300, "pollingInterval": 30, "rules": []}
+    scale: dict[str, Any] = {
+        "minReplicas": None,
+        "maxReplicas": 10,
+        "cooldownPeriod": 300,
+        "pollingInterval": 30,
+        "rules": [],
+    }
     await azure.patch({"template": {"containers": [spelled_out], "scale": scale, "revisionSuffix": ""}})
     await azure.patch({"configuration": {"secrets": [{"name": "a", "value": "b"}], "maxInactiveRevisions": 5}})
     assert len(await azure.revisions()) == 1

@@ -128,3 +128,20 @@ async def test_unknown_revisions_and_replicas_are_404(azure: Any, app_body: Any)
 
 def environment(azure: Any, name: str) -> dict[str, str]:
     return dict(azure.local.server._runtime._revisions[name].containers[0].env)
+
+
+async def test_a_removed_secret_keeps_an_old_revision_from_starting(azure: Any, app_body: Any) -> None:
+    """Its container waits and says which one is missing."""
+    container = {"name": "web", "image": "i", "env": [{"name": "KEY", "secretRef": "key"}]}
+    secrets = {"secrets": [{"name": "key", "value": "old"}]}
+    await azure.put(app_body(template={"containers": [container]}, configuration=secrets))
+    azure.advance(8)
+    old = (await azure.revisions())[0]["name"]
+    template = {"containers": [{"name": "web", "image": "i"}]}
+    await azure.patch({"template": template, "configuration": {"secrets": []}})
+    azure.advance(10)
+    await azure.ask("POST", f"containerApps/web/revisions/{old}/activate")
+    azure.advance(8)
+    replica = (await azure.ask("GET", f"containerApps/web/revisions/{old}/replicas")).body["value"][0]
+    details = replica["properties"]["containers"][0]["runningStateDetails"]
+    assert "SecretRef 'key' defined for container 'web' not found" in details

@@ -87,6 +87,29 @@ async def test_revisions_beyond_max_inactive_are_removed_oldest_first(azure: Any
     assert names == [("web--0000002", False), ("web--0000003", True)]
 
 
+async def test_a_lower_max_inactive_takes_effect_with_the_write(azure: Any, app_body: Any) -> None:
+    """0 keeps none."""
+    await azure.put(app_body())
+    azure.advance(8)
+    await azure.patch({"template": _template(image="b")})
+    azure.advance(10)
+    await azure.patch({"configuration": {"maxInactiveRevisions": 0}})
+    assert [item["name"] for item in await azure.revisions()] == ["web--0000001"]
+
+
+async def test_an_old_revision_that_restarts_is_replaced_too(azure: Any, app_body: Any) -> None:
+    """A restart in the middle of a rollout doesn't keep it alive."""
+    await azure.put(app_body(template={"containers": [_keyed()]}, configuration=_secret("old")))
+    azure.advance(8)
+    old = (await azure.revisions())[0]["name"]
+    properties = {"configuration": _secret("new"), "template": {"containers": [_keyed() | {"image": "b"}]}}
+    await azure.ask("PATCH", "containerApps/web", {"properties": properties})
+    azure.advance(13)
+    await azure.ask("POST", f"containerApps/web/revisions/{old}/restart")
+    azure.advance(20)
+    assert [item["active"] for item in await azure.revisions()] == [False, True]
+
+
 async def test_in_multiple_mode_every_revision_keeps_running(azure: Any, app_body: Any) -> None:
     """No revision is replaced there."""
     await azure.put(app_body(configuration={"activeRevisionsMode": "multiple"}))
@@ -112,3 +135,11 @@ def _template(*, image: str, env: dict[str, str] | None = None) -> dict[str, Any
     if env:
         container["env"] = [{"name": name, "value": value} for name, value in env.items()]
     return {"containers": [container]}
+
+
+def _keyed() -> dict[str, Any]:
+    return {"name": "web", "image": "a", "env": [{"name": "KEY", "secretRef": "key"}]}
+
+
+def _secret(value: str) -> dict[str, Any]:
+    return {"ingress": {"external": True, "targetPort": 80}, "secrets": [{"name": "key", "value": value}]}

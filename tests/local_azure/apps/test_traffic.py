@@ -59,7 +59,10 @@ async def test_a_weight_on_an_inactive_revision_reaches_nobody(azure: Any, app_b
 async def test_a_revisions_own_address_and_its_labels(azure: Any, app_body: Any) -> None:
     """`<revision>.<domain>` and `<app>---<label>.<domain>`; both end with the revision."""
     first, _ = await two_revisions(azure, app_body)
-    array = [{"latestRevision": True, "weight": 100}, {"revisionName": first, "weight": 0, "label": "blue"}]
+    array: list[dict[str, Any]] = [
+        {"latestRevision": True, "weight": 100},
+        {"revisionName": first, "weight": 0, "label": "blue"},
+    ]
     await route(azure, array)
     assert targets(azure, f"{first}.env.localhost") == [(first, 100)]
     assert targets(azure, "web---blue.env.localhost") == [(first, 100)]
