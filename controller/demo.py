@@ -81,6 +81,7 @@ class Demo:
             if not await _unless(stop, main):
                 return 130
             answer = await self._answer(one)
+            await self._record(one)
         self._print(one, answer, seconds=time.monotonic() - began, port=port)
         if self.stay:
             async with assembly.watching(one, chosen):
@@ -116,6 +117,12 @@ class Demo:
             }
             told = await _told(session, "POST", "/v1/chat/completions", body=question)
             return str(told["choices"][0]["message"]["content"])
+
+    async def _record(self, one: assembly.Controller) -> None:
+        """Write the six values AI Toolkit keeps, where it looks for them."""
+        for app in self.source.apps[:1]:
+            view = await one.reconciler.look(self.source, ("InferenceApp", app.name))
+            assembly.write_config(self.config, assembly.config(self.source, view=view, app=app.object))
 
     def _print(self, one: assembly.Controller, answer: str, *, seconds: float, port: int) -> None:
         endpoint = _plain(_endpoint(one))

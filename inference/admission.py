@@ -46,13 +46,16 @@ class Place:
 
 
 class Admission:
-    """`capacity` in tokens; `timeout` in seconds is how long one may wait."""
+    """`capacity` in tokens, taken in whole pages of `page`; `timeout` in seconds is how long one may wait."""
 
-    def __init__(self, *, places: int, queue: int, timeout: float, capacity: int, measure: metrics.Metrics) -> None:
+    def __init__(
+        self, *, places: int, queue: int, timeout: float, capacity: int, page: int, measure: metrics.Metrics
+    ) -> None:
         self._places = places
         self._queue = queue
         self._timeout = timeout
         self._capacity = capacity
+        self._page = page
         self._measure = measure
         self._tokens = 0
         self._typical = 1.0
@@ -64,6 +67,7 @@ class Admission:
 
     async def place(self, tokens: int) -> Place:
         """A place for `tokens` tokens. Raises Overloaded or Draining."""
+        tokens = math.ceil(tokens / self._page) * self._page
         if self._closed:
             raise self._refusal(Draining("this replica is shutting down", retry_after=1), "draining")
         if not self._waiting and self._fits(tokens):

@@ -62,6 +62,7 @@ class BatchingEngine:
     ) -> None:
         self.served = served
         self.capacity = plan.capacity
+        self.page = plan.page
         self._tokenizer = tokenizer
         self._vocabulary = model.get_input_embeddings().num_embeddings
         self._special = re.compile("|".join(map(re.escape, sorted(tokenizer.all_special_tokens + _added(tokenizer)))))
@@ -97,8 +98,9 @@ class BatchingEngine:
         results: asyncio.Queue[Any] = asyncio.Queue()
         name = f"r{next(self._numbers)}"
         self._submit(name, list(prompt), sampling, results)
+        if not self._open:
+            self._progress = time.monotonic()
         self._open += 1
-        self._progress = time.monotonic()
         finished = False
         try:
             decoder = DecodeStream([], skip_special_tokens=True)

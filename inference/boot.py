@@ -199,6 +199,7 @@ class Process:
             queue=limits.max_queue,
             timeout=limits.queue_timeout,
             capacity=serving.capacity,
+            page=serving.page,
             measure=measure,
         )
         self._answers = answers.Answers(serving, gate=gate, measure=measure, limits=limits)

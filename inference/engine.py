@@ -66,6 +66,8 @@ class Engine(Protocol):
     served: status.Served
     capacity: int
     """Tokens (prompts plus answers) that all running requests may hold together."""
+    page: int
+    """A request holds its tokens in whole pages of this many."""
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """The prompt's token ids, special tokens in the messages' own text removed. Raises BadPrompt."""

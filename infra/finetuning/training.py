@@ -17,8 +17,8 @@ Progress = Callable[[int, int, float], None]
 """Called with (step, steps, loss) after each step."""
 Sampler = Callable[[random.Random, tuple[dataset.Question, ...]], tuple[dataset.Messages, str]]
 
-BASE_STEPS = 400
-ADAPTER_STEPS = 60
+BASE_STEPS = 380
+ADAPTER_STEPS = 50
 _BATCH = 16
 _CONTEXT = 512
 _SEED = 20

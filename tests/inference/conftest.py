@@ -27,6 +27,7 @@ class ScriptedEngine:
     def __init__(self, text: str = "one two three", *, context: int = 100, capacity: int = 1000) -> None:
         self.served = status.Served("tiny", "pirate", "sha256:aa", "sha256:bb", context)
         self.capacity = capacity
+        self.page = 1
         self.text = text
         self.failure: Exception | None = None
         self.hold = asyncio.Event()
@@ -98,6 +99,7 @@ async def running(scripted: ScriptedEngine, **env: str) -> AsyncIterator[App]:
         queue=config.max_queue,
         timeout=config.queue_timeout,
         capacity=scripted.capacity,
+        page=scripted.page,
         measure=measure,
     )
     opened = answers.Answers(scripted, gate=gate, measure=measure, limits=config)

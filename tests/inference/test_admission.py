@@ -9,9 +9,11 @@ import pytest
 from inference import admission, metrics
 
 
-def gate(*, places: int = 1, queue: int = 1, timeout: float = 5, capacity: int = 100) -> admission.Admission:
+def gate(
+    *, places: int = 1, queue: int = 1, timeout: float = 5, capacity: int = 100, page: int = 1
+) -> admission.Admission:
     return admission.Admission(
-        places=places, queue=queue, timeout=timeout, capacity=capacity, measure=metrics.Metrics()
+        places=places, queue=queue, timeout=timeout, capacity=capacity, page=page, measure=metrics.Metrics()
     )
 
 
@@ -50,10 +52,10 @@ async def test_waiting_has_an_end() -> None:
 
 
 async def test_tokens_are_a_limit_too() -> None:
-    """A free place is not enough: the cache must have room for prompt and answer."""
-    doors = gate(places=9, capacity=10)
-    held = await doors.place(6)
-    late = asyncio.create_task(doors.place(6))
+    """A free place is not enough: the cache must have room for prompt and answer, in whole pages."""
+    doors = gate(places=9, capacity=12, page=4)
+    held = await doors.place(5)
+    late = asyncio.create_task(doors.place(5))
     await asyncio.sleep(0)
     assert not late.done()
     held.release()
