@@ -1,5 +1,7 @@
 """The process: binds the port at once, answers probes from then on, loads behind, hands over, drains, ends.
 
+A failed load is answered for a while, with its reason, and then ends the process with status 1.
+
 Imports uvicorn and the standard library only; what is heavy is imported by threads once the port answers.
 In reading order: start, shell, load and hand over, shut down.
 """
@@ -41,6 +43,8 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 _CANARY = "Hello"
+LINGER = 15.0
+"""Seconds a process that failed to load stays up with its reason, before it ends and the platform starts it anew."""
 _PAGE = """<!doctype html><html><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">
 <title>Starting</title><style>body{{font-family:system-ui,sans-serif;margin:4em}}</style></head>
 <body><h1>{title}</h1><p>{text}</p></body></html>"""
@@ -69,8 +73,8 @@ async def _serve_then_exit(port: int) -> None:
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-async def serve(port: int) -> int:
-    """Serve on `port` until told to end; the exit status."""
+async def serve(port: int, *, linger: float = LINGER) -> int:
+    """Serve on `port` until told to end, or for `linger` seconds after a failed load; the exit status."""
     process = Process(status.Status(release=os.environ.get("ACAOPS_RELEASE") or None))
     config = uvicorn.Config(
         process.shell,
@@ -85,6 +89,7 @@ async def serve(port: int) -> int:
     )
     server = Server(config, process)
     loading = asyncio.create_task(process.run())
+    loading.add_done_callback(lambda _: server.end_after(linger) if process.state.stage == status.FAILED else None)
     try:
         await server.serve()
     finally:
@@ -255,6 +260,10 @@ class Server(uvicorn.Server):
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._draining: asyncio.Task[None] | None = None
+
+    def end_after(self, seconds: float) -> None:
+        """End by itself: what is missing may come later, and only a new start looks for it."""
+        self._loop.call_later(seconds, lambda: setattr(self, "should_exit", True))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: drain. Second: end now."""

@@ -65,7 +65,7 @@ def _page(opened: answers.Answers, *, served: status.Served, release: str | None
     return gradio.ChatInterface(
         reply,
         # Without "share": that button would post the chat to a public site.
-        chatbot=gradio.Chatbot(show_label=False, buttons=["copy", "copy_all"]),
+        chatbot=gradio.Chatbot(scale=1, show_label=False, buttons=["copy", "copy_all"]),
         title=f"{_TITLE} · {served.model}",
         description=_description(served, release),
         concurrency_limit=None,

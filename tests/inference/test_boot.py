@@ -149,3 +149,10 @@ def test_a_bad_port_ends_the_process(start: Any) -> None:
     output, _ = child.communicate(timeout=20)
     assert child.returncode == 2
     assert "PORT must be a port number" in json.loads(output.splitlines()[-1])["reason"]
+
+
+async def test_a_failed_start_ends_by_itself(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the platform starts it anew: the model may have arrived by then."""
+    monkeypatch.setenv("BASE_MODEL_DIR", "/nowhere/phi")
+    async with asyncio.timeout(20):
+        assert await boot.serve(free_port, linger=0.0) == 1
