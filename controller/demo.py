@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -51,6 +53,10 @@ class Demo:
 
     async def run(self) -> int:
         """The exit status: 0 once the model answered."""
+        if importlib.util.find_spec("torch") is None:
+            missing = "the demo serves a model, and torch isn't installed: pip install 'acaops[local,inference]'"
+            views.problems(views.console(sys.stderr), [missing])
+            return 1
         stop = asyncio.Event()
         began = time.monotonic()
         # On a laptop's cores one thread is faster: two were seen to take ten times as long for a model this small.
@@ -184,6 +190,7 @@ async def _model(progress: views.Progress) -> Path:
         *(sys.executable, "-m", "infra.finetuning", "--json", "--out", str(folder)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C at the terminal is ours to pass on, once
     )
     async with _ended(child):
         assert child.stdout is not None and child.stderr is not None
@@ -207,7 +214,7 @@ async def _ended(child: asyncio.subprocess.Process) -> AsyncIterator[None]:
         yield
     finally:
         if child.returncode is None:
-            child.terminate()
+            child.send_signal(signal.SIGINT)
             await child.wait()
 
 

@@ -114,6 +114,14 @@ class Share:
 
         return await self._calls.present(listed) or {}
 
+    async def written(self, path: str) -> Mapping[str, datetime]:
+        async def listed(share: ShareClient) -> dict[str, datetime]:
+            entries = share.list_directories_and_files(path, include=["timestamps"])
+            times = {entry.name: _moment(entry.last_write_time) async for entry in entries if not entry.is_directory}
+            return {name: written for name, written in times.items() if written is not None}
+
+        return await self._calls.present(listed) or {}
+
     async def upload(self, path: str, source: Path) -> None:
         length = await _local(source, lambda: source.stat().st_size)
 
@@ -290,8 +298,11 @@ async def _abandoned(share: ShareClient, folder: str) -> list[str]:
 
 
 def _old(written: str | datetime | None) -> bool:
-    """`written` as the listing has it, ISO 8601 in UTC. Without a time on it nothing is old."""
-    if written is None:
-        return False
-    moment = written if isinstance(written, datetime) else datetime.fromisoformat(written)
-    return moment < datetime.now(UTC) - ABANDONED_AFTER
+    """Without a time on it nothing is old."""
+    moment = _moment(written)
+    return moment is not None and moment < datetime.now(UTC) - ABANDONED_AFTER
+
+
+def _moment(written: str | datetime | None) -> datetime | None:
+    """As the listing has it: ISO 8601 in UTC."""
+    return datetime.fromisoformat(written) if isinstance(written, str) else written

@@ -7,6 +7,7 @@ long-running operation. Every failure is raised as `outcome.OutcomeError`, class
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +28,9 @@ class Share(Protocol):
 
     async def names(self, path: str) -> Mapping[str, bool]:
         """What lies in the folder: name -> True for a folder. Empty when the folder doesn't exist."""
+
+    async def written(self, path: str) -> Mapping[str, datetime]:
+        """The files in the folder and when each was last written, aware. Empty when the folder doesn't exist."""
 
     async def upload(self, path: str, source: Path) -> None:
         """Write `source` beside `path` under a temporary name, each range's MD5 checked by the service, then

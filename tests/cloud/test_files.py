@@ -83,6 +83,17 @@ async def test_a_small_file_is_two_requests(local: server.Server, share: files.S
     assert await share.names("a/b") == {"first.txt": False, "second.txt": False}
 
 
+async def test_a_folder_says_when_its_files_were_written(share: files.Share) -> None:
+    """Files by name with their last write, folders left out; a missing folder is empty."""
+    await share.write("releases/one", b"1")
+    await share.write("releases/two", b"2")
+    await share.write("releases/below/three", b"3")
+    written = await share.written("releases")
+    assert sorted(written) == ["one", "two"]
+    assert written["one"] <= written["two"]
+    assert await share.written("nowhere") == {}
+
+
 async def test_a_large_file_goes_in_ranges(share: files.Share, tmp_path: Path) -> None:
     """What is larger than one range arrives whole, over what was there before."""
     source = tmp_path / "bundle.tar.gz"
