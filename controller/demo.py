@@ -64,7 +64,7 @@ class Demo:
         with tempfile.TemporaryDirectory(prefix="acaops-demo-") as folder, loop.signals(stop.set, _interrupt):
             try:
                 return await self._in(Path(folder), stop=stop, began=began)
-            except (DemoError, lifecycle.LifecycleError, http.ServeError) as error:
+            except (DemoError, lifecycle.LifecycleError, http.ServeError, aiohttp.ClientError) as error:
                 views.problems(views.console(sys.stderr), [str(error)])
                 return 1
 
@@ -193,7 +193,8 @@ async def _model(progress: views.Progress) -> Path:
         start_new_session=True,  # a Ctrl-C at the terminal is ours to pass on, once
     )
     async with _ended(child):
-        assert child.stdout is not None and child.stderr is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
         errors = asyncio.create_task(child.stderr.read())
         last = ("", -1)
         async for line in child.stdout:
@@ -229,9 +230,12 @@ async def _fine_tuned(one: assembly.Controller, environment: desired.Environment
     account = await one.cloud.read(Kind.ACCOUNT, ids.account)
     assert account is not None
     async with one.cloud.share(account, ids.names.share) as share:
-        for file in sorted(model.rglob("*")):
-            if file.is_file():
-                await share.upload(file.relative_to(model).as_posix(), file)
+        for file in _files(model):
+            await share.upload(file.relative_to(model).as_posix(), file)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _share_is_there(one: assembly.Controller, key: tuple[str, str]) -> bool:

@@ -275,10 +275,10 @@ def _word(verb: str, state: str, outcome: str) -> str:
 
 def _changes(before: _Shown, after: _Shown) -> Iterator[str]:
     """A line per step, then one for the object, where the word or the reason isn't what it was. A step that has only
-    ever waited gets none."""
+    waited for another one gets none."""
     earlier = {(step.name, step.resource): step for step in before.steps}
     for step in after.steps:
-        if step.state == "waiting" and (step.name, step.resource) not in earlier:
+        if step.reason == conditions.Reason.DEPENDENCY_NOT_READY and (step.name, step.resource) not in earlier:
             continue
         if _differs(earlier.get((step.name, step.resource)), step):
             yield _joined([after.name, step.name, step.word, step.message])

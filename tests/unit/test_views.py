@@ -237,10 +237,16 @@ def test_states_in_a_word(progress: views.Progress, stream: Stream, reported: di
 
 def test_a_new_reason_is_a_change(progress: views.Progress, stream: Stream) -> None:
     """Waiting for something else is told; a message of many lines stays one."""
-    progress.update(status(resources=[step("Waiting", reason="DependencyNotReady", message="waits\nfor the group")]))
+    progress.update(status(resources=[step("Waiting", reason="Conflict", message="waits\nfor the group")]))
     progress.update(status(resources=[step("Waiting", reason="Throttled", message="429, again in 3 s")]))
     waits = [line for line in stream.getvalue().splitlines() if "storageAccount" in line]
     assert [line.split("waiting  ")[1] for line in waits] == ["waits for the group", "429, again in 3 s"]
+
+
+def test_waiting_for_another_step_is_no_news(progress: views.Progress, stream: Stream) -> None:
+    """At the start nearly every step waits for another: they are told when they begin."""
+    progress.update(status(resources=[step("Waiting", reason="DependencyNotReady", message="waits")]))
+    assert "storageAccount" not in stream.getvalue()
 
 
 def frames(clock: Clock, *updates: tuple[float, dict[str, Any]]) -> str:
