@@ -6,16 +6,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import posixpath
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from controller.cloud import port
-from controller.model import observed, outcome, tags
+from controller.model import content, observed, outcome, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.plan import actions
+from controller.telemetry import log as logs
+
+log = structlog.get_logger()
 
 AT_ONCE = (Kind.GROUP, Kind.FILE_SERVICE, Kind.SHARE, Kind.STORAGE, Kind.CONTENT)
 """Kinds whose write is finished when it is answered."""
@@ -30,11 +36,14 @@ Pack = Callable[[Path], None]
 async def apply(
     plan: actions.Plan, cloud: port.Cloud, *, account: observed.Resource | None, share: str, pack: Pack
 ) -> Mapping[Kind, outcome.Outcome]:
-    """Run every ready action; what became of each, by kind. `pack` writes the bundle that an Upload sends."""
-    outcomes = await asyncio.gather(
-        *(_run(step, cloud, account=account, share=share, pack=pack) for step in plan.ready)
-    )
-    return {step.kind: result for step, result in zip(plan.ready, outcomes, strict=True)}
+    """Run every ready action; what became of each, by kind. `pack` writes the bundle that an Upload sends. No action
+    is still under way when this returns or is cancelled."""
+    async with asyncio.TaskGroup() as group:
+        running = {
+            step.kind: group.create_task(_run(step, cloud, account=account, share=share, pack=pack))
+            for step in plan.ready
+        }
+    return {kind: task.result() for kind, task in running.items()}
 
 
 async def _run(
@@ -52,6 +61,10 @@ async def _run(
             await cloud.update(step.kind, step.resource_id, await _revealed(action.body, cloud))
     except outcome.OutcomeError as error:
         return error.outcome
+    except Exception as error:
+        # The steps beside this one go on.
+        log.exception("step failed", step=step.kind.label, resource=step.resource_id)
+        return outcome.Transient(Reason.INTERNAL_ERROR, logs.masked(f"{type(error).__name__}: {error}"))
     if step.kind in AT_ONCE:
         return outcome.Done(action.reason if step.kind is Kind.CONTENT else "")
     doing = "being created" if action.verb == "Create" else "being updated"
@@ -75,16 +88,32 @@ async def _mirror(mirror: actions.Mirror, share: port.Share) -> None:
     """Files first, deletions last. The manifest names every file that may be ours before the first is written, so
     that nothing is left behind by a mirror that was cut short."""
     await share.write(mirror.manifest_path, _manifest(mirror.during))
-    turns = asyncio.Semaphore(SIDE_BY_SIDE)
-
-    async def put(path: str, source: Path) -> None:
-        async with turns:
-            await share.upload(path, source)
-
-    await asyncio.gather(*(put(file.path, file.source) for file in mirror.put))
+    await _put(mirror.put, share)
     for path in mirror.delete:
         await share.delete(path)
+    for folder in sorted({posixpath.dirname(path) for path in mirror.delete}, reverse=True):
+        await share.prune(folder)
     await share.write(mirror.manifest_path, _manifest(mirror.after))
+
+
+async def _put(files: Iterable[content.File], share: port.Share) -> None:
+    """All files, some at a time; the first that fails stops the others, and none is under way afterwards: it could
+    overtake the next mirror."""
+    turns = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def put(file: content.File) -> None:
+        async with turns:
+            await share.upload(file.path, file.source)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for file in files:
+                group.create_task(put(file))
+    except ExceptionGroup as failures:
+        failure = failures.exceptions[0]
+    else:
+        return
+    raise failure
 
 
 def _manifest(files: Mapping[str, str]) -> bytes:

@@ -63,12 +63,16 @@ async def serving(one: Controller, chosen: settings.Settings) -> AsyncIterator[i
         status = statuses.find(kind, name)
         return status.as_json() if status else None
 
+    def exposition() -> tuple[bytes, str]:
+        told.queued(one.loop.queued)
+        return told.exposition(), metrics.CONTENT_TYPE
+
     answers = http.Answers(
-        alive=lambda: True,
+        alive=lambda: one.loop.alive,
         unready=lambda: statuses.unready(one.loop.source.keys if one.loop.source else ()),
         status=lambda: statuses.snapshot().as_json(),
         find=find,
-        metrics=lambda: (told.exposition(), metrics.CONTENT_TYPE),
+        metrics=exposition,
     )
     app = http.application(answers, version=VERSION, inventory=chosen.inventory)
     async with http.serve(app, chosen.host, port=chosen.port) as port:
@@ -79,14 +83,22 @@ async def serving(one: Controller, chosen: settings.Settings) -> AsyncIterator[i
 async def watching(one: Controller, chosen: settings.Settings) -> AsyncIterator[None]:
     """Load again on every change below the state folder or a content folder while inside."""
     turn = asyncio.Event()
-    async with watch.Watch(lambda _: turn.set(), debounce=chosen.debounce) as watched:
+    changed: set[Path] = set()
+
+    def on_change(folders: frozenset[Path]) -> None:
+        changed.update(folders)
+        turn.set()
+
+    async with watch.Watch(on_change, debounce=chosen.debounce) as watched:
 
         async def follow() -> None:
             while True:
-                watched.set_folders(_folders(one, chosen.folder))
+                watched.set_folders(_folders(one))
                 await turn.wait()
                 turn.clear()
-                await one.loop.load()
+                folders = frozenset(changed)
+                changed.clear()
+                await one.loop.load(folders)
 
         following = asyncio.create_task(follow(), name="watch")
         try:
@@ -96,10 +108,11 @@ async def watching(one: Controller, chosen: settings.Settings) -> AsyncIterator[
             await asyncio.gather(following, return_exceptions=True)
 
 
-def _folders(one: Controller, folder: Path) -> set[Path]:
+def _folders(one: Controller) -> set[Path]:
+    """The state folder and every content folder, absolute. While the state doesn't load, the state folder alone."""
     source = one.loop.source
     contents = (path for app in source.apps for path, _ in app.contents) if source else ()
-    return {folder, *contents}
+    return {one.loop.folder.absolute(), *contents}
 
 
 def config(source: manifest.Source, *, view: objects.View, app: desired.InferenceApp) -> dict[str, str]:
@@ -123,7 +136,10 @@ def write_config(path: Path, values: dict[str, str]) -> None:
 
 
 async def until_settled(one: Controller, *, seconds: float, stop: asyncio.Event) -> bool:
-    """Wait until every object is Ready or Stalled, `seconds` at most; False when time ran out or `stop` was set."""
+    """Wait until every object is Ready or Stalled, `seconds` at most; False when time ran out, `stop` was set or there
+    is no desired state that loads."""
+    if one.loop.source is None:
+        return False
     done = asyncio.Event()
 
     def look(_: object) -> None:

@@ -32,7 +32,7 @@ def resource(kind: Kind, live: observed.Resource | None) -> outcome.Outcome:
         why = str(live.properties.get("deploymentErrors") or f"provisioningState is {live.state}")
         return outcome.Stalled(Reason.PROVISIONING_FAILED, f"{kind.label} {live.name}: {why}", slowly=True)
     if not live.settled:
-        return outcome.InProgress(Reason.PROVISIONING, f"{kind.label} {live.name} is {live.state}", changed(live))
+        return outcome.InProgress(Reason.PROVISIONING, f"{kind.label} {live.name} is {live.state}", live.changed)
     return outcome.Done()
 
 
@@ -46,7 +46,7 @@ def revision(
     """
     live = seen.revision(name)
     if live is None or running != rollout.release:
-        return outcome.InProgress(Reason.ROLLING_OUT, f"waiting for the revision of release {rollout.release}")
+        return _awaited(rollout, seen.app, now=now)
     if broken(live):
         return outcome.Stalled(_cause(live, seen.replicas), _why(live, seen.replicas), slowly=True)
     if not healthy(live):
@@ -55,10 +55,14 @@ def revision(
 
 
 def healthy(live: observed.Resource) -> bool:
-    """Provisioned, Healthy, and Running or at rest (recorded: revisions-list-activating)."""
+    """Provisioned, Healthy, and Running (recorded: revisions-list-activating); or at rest, where nothing runs that
+    could vouch for its health (assumed: the words for it aren't recorded)."""
     facts = live.properties
-    words = (facts.get("provisioningState"), facts.get("healthState"), facts.get("runningState"))
-    return words[:2] == ("Provisioned", "Healthy") and words[2] in ("Running", "RunningAtMaxScale", "ScaledToZero")
+    provisioned, health = facts.get("provisioningState"), facts.get("healthState")
+    if facts.get("runningState") == "ScaledToZero":
+        return provisioned != "Failed" and health != "Unhealthy"
+    running = facts.get("runningState") in ("Running", "RunningAtMaxScale")
+    return running and (provisioned, health) == ("Provisioned", "Healthy")
 
 
 def broken(live: observed.Resource) -> bool:
@@ -67,26 +71,28 @@ def broken(live: observed.Resource) -> bool:
     return "Failed" in (facts.get("provisioningState"), facts.get("runningState"))
 
 
-def changed(live: observed.Resource) -> datetime | None:
-    """When the resource was last written, aware; the service sends it with and without a zone."""
-    return moment((live.body.get("systemData") or {}).get("lastModifiedAt"))
-
-
-def moment(text: object) -> datetime | None:
-    """A timestamp of the service as an aware datetime: `Z`, an offset or nothing at its end, 0 to 7 digits."""
-    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,6})?", text) if isinstance(text, str) else None
-    return None if match is None else datetime.fromisoformat(f"{match[1]}{(match[2] or '.0').ljust(7, '0')}+00:00")
+def _awaited(rollout: Rollout, app: observed.Resource | None, *, now: datetime) -> outcome.Outcome:
+    """The template is the wanted one and its revision isn't the latest: it comes soon after the write, or never."""
+    written = app.changed if app else None
+    if _past(rollout, written, now=now):
+        message = f"no revision of release {rollout.release} {rollout.deadline:g} s after the app was written"
+        return outcome.Stalled(Reason.DEADLINE_EXCEEDED, message, slowly=True)
+    return outcome.InProgress(Reason.ROLLING_OUT, f"waiting for the revision of release {rollout.release}", written)
 
 
 def _activating(
     rollout: Rollout, live: observed.Resource, replicas: Sequence[observed.Resource], *, now: datetime
 ) -> outcome.Outcome:
-    created = moment(live.properties.get("createdTime"))
+    created = observed.moment(live.properties.get("createdTime"))
     detail = _why(live, replicas)
-    if created and now - created > timedelta(seconds=rollout.deadline):
+    if _past(rollout, created, now=now):
         message = f"not ready {rollout.deadline:g} s after its start; {detail}"
         return outcome.Stalled(Reason.DEADLINE_EXCEEDED, message, slowly=True)
     return outcome.InProgress(Reason.ROLLING_OUT, detail, created)
+
+
+def _past(rollout: Rollout, since: datetime | None, *, now: datetime) -> bool:
+    return since is not None and now - since > timedelta(seconds=rollout.deadline)
 
 
 def _checked(
@@ -101,8 +107,8 @@ def _checked(
         return outcome.InProgress(
             Reason.ROLLING_OUT, f"{live.name}: check {rollout.streak} of {rollout.successes} passed", now
         )
-    created = moment(live.properties.get("createdTime"))
-    if created and now - created > timedelta(seconds=rollout.deadline):
+    created = observed.moment(live.properties.get("createdTime"))
+    if _past(rollout, created, now=now):
         return outcome.Stalled(Reason.CHECK_FAILED, f"{live.name}: {check.message}", slowly=True)
     return outcome.InProgress(Reason.ROLLING_OUT, f"{live.name}: {check.message}", created)
 
@@ -117,9 +123,14 @@ def answers(check: observed.Check | None, release: str) -> bool:
 
 
 def _why(live: observed.Resource, replicas: Sequence[observed.Resource]) -> str:
-    """The platform's own words, nearest to the container first."""
+    """The platform's own words, nearest to the container last."""
     facts = live.properties
     state = f"revision {live.name} is {facts.get('runningState') or facts.get('provisioningState')}"
+    return "; ".join([state, *_words(live, replicas)])
+
+
+def _words(live: observed.Resource, replicas: Sequence[observed.Resource]) -> list[str]:
+    facts = live.properties
     words = [str(facts.get(key)) for key in ("runningStateDetails", "provisioningError") if facts.get(key)]
     words += [
         str(container.get("runningStateDetails"))
@@ -127,19 +138,24 @@ def _why(live: observed.Resource, replicas: Sequence[observed.Resource]) -> str:
         for container in replica.properties.get("containers") or ()
         if container.get("runningStateDetails") and not container.get("ready")
     ]
-    return "; ".join([state, *dict.fromkeys(words)])
+    return list(dict.fromkeys(words))
 
 
 CAUSES = (
-    (re.compile(r"mount", re.IGNORECASE), Reason.MOUNT_FAILED),
-    (re.compile(r"ImagePull|ErrImage|pulling image", re.IGNORECASE), Reason.IMAGE_PULL_FAILED),
-    (re.compile(r"Container crashing|CrashLoopBackOff|terminated", re.IGNORECASE), Reason.COMMAND_FAILED),
-    (re.compile(r"TargetPort|probe", re.IGNORECASE), Reason.PROBE_FAILED),
+    (re.compile(r"The TargetPort \d+ does not match the listening port"), Reason.PROBE_FAILED),
+    (re.compile(r"FailedMount|MountVolume|[Ff]ailed to mount "), Reason.MOUNT_FAILED),
+    (re.compile(r"ImagePullBackOff|ErrImagePull|[Ff]ailed to pull "), Reason.IMAGE_PULL_FAILED),
+    (
+        re.compile(r"Container ?[Cc]rashing|CrashLoopBackOff|Failed:Terminated|was terminated"),
+        Reason.COMMAND_FAILED,
+    ),
+    (re.compile(r" probe failed"), Reason.PROBE_FAILED),
 )
-"""Recognised in the platform's words, first match first. Recorded: `Container crashing` (revisions-list-failed),
-CrashLoopBackOff, TargetPort; assumed: the mount and image-pull wordings."""
+"""Recognised in the platform's words, first match first; names of apps and containers stand among them, so a row takes
+whole phrases. Recorded: TargetPort, `Container crashing` (revisions-list-failed), CrashLoopBackOff, terminated;
+assumed: mount, image pull and probe."""
 
 
 def _cause(live: observed.Resource, replicas: Sequence[observed.Resource]) -> str:
-    words = _why(live, replicas)
+    words = "; ".join(_words(live, replicas))
     return next((reason for pattern, reason in CAUSES if pattern.search(words)), Reason.PROVISIONING_FAILED)

@@ -6,7 +6,6 @@ A `View` is one object at one moment: what is wanted, what was seen, what would 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from controller import apply, health, observe
 from controller.cloud import port
-from controller.model import desired, identity, observed, outcome
+from controller.model import content, desired, identity, observed, outcome
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.plan import actions, planner, template, workload
@@ -55,7 +54,8 @@ class Memory:
 
 @dataclass(frozen=True)
 class View:
-    """One object's plan and what it rests on. `revision` is the app's rollout, None for an Environment."""
+    """One object's plan and what it rests on. `pack` writes the app's bundle to a path. `seen` and
+    `rollout` are an app's, None for an Environment."""
 
     cloud: port.Cloud
     ids: identity.Ids
@@ -104,10 +104,7 @@ async def app(
 ) -> View:
     """Observe and plan an InferenceApp: its own folders first, then Azure."""
     wanted = loaded.object
-    content = await asyncio.to_thread(folders.collect, loaded.contents, memory=memory.hashes)
-    release = workload.Release(
-        content, secret_values.resolve(wanted.spec.secrets, folder=loaded.folder, environ=os.environ)
-    )
+    release = await asyncio.to_thread(_release, loaded, memory=memory)
     ids, group = await observe.ids(cloud, stands_on)
     owner = scope.owner(wanted)
     seen = await observe.workload(
@@ -115,13 +112,13 @@ async def app(
         wanted,
         ids=ids,
         stack=await observe.stack(cloud, ids, group),
-        bundle=template.bundle_path(owner, content.digest),
+        bundle=template.bundle_path(owner, release.content.digest),
         mirror=template.mirror_path(owner),
     )
     plan, name = planner.app(wanted, stands_on=stands_on, scope=scope, ids=ids, seen=seen, release=release)
     check = wanted.spec.rollout.check
     rollout = health.Rollout(name, wanted.spec.rollout.deadline, check.successes if check else 0, streak=0)
-    view = View(cloud, ids, seen.stack, plan, lambda path: folders.bundle(content, path), seen, rollout)
+    view = View(cloud, ids, seen.stack, plan, lambda path: _pack(release.content, path), seen, rollout)
     return await _checked(view, wanted, memory=memory, now=now)
 
 
@@ -190,6 +187,31 @@ async def _checked(view: View, wanted: desired.InferenceApp, *, memory: Memory, 
         streak.count = streak.count + 1 if health.answers(seen.check, rollout.release) else 0
         streak.at = now
     return replace(view, seen=seen, rollout=replace(rollout, streak=streak.count))
+
+
+def _release(loaded: manifest.LoadedApp, *, memory: Memory) -> workload.Release:
+    """The app's own part: nothing is written for it until its content and its secrets can be read whole. Blocking."""
+    try:
+        files = folders.collect(loaded.contents, memory=memory.hashes)
+        return workload.Release(files, secret_values.resolve_all(loaded))
+    except folders.ContentError as error:
+        raise outcome.OutcomeError(_unreadable(error)) from error
+    except secret_values.SecretError as error:
+        raise outcome.OutcomeError(outcome.Stalled(Reason.SECRET_NOT_FOUND, str(error), slowly=True)) from error
+
+
+def _pack(wanted: content.Content, path: Path) -> None:
+    """Write the bundle; content that changed since it was looked at is looked at again. Blocking."""
+    try:
+        folders.bundle(wanted, path)
+    except folders.ContentError as error:
+        raise outcome.OutcomeError(_unreadable(error)) from error
+
+
+def _unreadable(error: folders.ContentError) -> outcome.Outcome:
+    if error.retriable:
+        return outcome.Transient(Reason.INVALID_CONTENT, str(error))
+    return outcome.Stalled(Reason.INVALID_CONTENT, str(error), slowly=True)
 
 
 def _no_bundle(path: Path) -> None:

@@ -97,9 +97,10 @@ async def _keys(cloud: port.Cloud, account_id: str) -> tuple[str, ...] | None:
     try:
         keys = await cloud.account_keys(account_id)
     except outcome.OutcomeError as error:
-        if error.outcome.reason != Reason.FORBIDDEN:  # type: ignore[union-attr]
-            raise
-        return None
+        match error.outcome:
+            case outcome.Stalled(reason=Reason.FORBIDDEN):
+                return None
+        raise
     return tuple(tags.digest(key.get_secret_value()) for key in keys)
 
 

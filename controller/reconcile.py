@@ -7,8 +7,8 @@ where this one was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
@@ -17,10 +17,11 @@ from controller import apply, objects
 from controller.cloud import port
 from controller.model import desired, outcome
 from controller.model.conditions import Reason
+from controller.model.kinds import Kind
 from controller.plan import planner
-from controller.sources import content as folders
-from controller.sources import manifest, secrets
+from controller.sources import manifest
 from controller.status import report, store, summarize
+from controller.telemetry import log as logs
 from controller.telemetry import metrics
 
 log = structlog.get_logger()
@@ -41,47 +42,34 @@ class Reconciler:
 
     async def reconcile(self, source: manifest.Source, key: Key) -> summarize.Requeue:
         """One pass; always reports, whatever happened on the way."""
-        steps: Sequence[summarize.StepReport] = ()
-        view: objects.View | None = None
-        started = self.now()
-        try:
-            async with asyncio.timeout(objects.timeout(source.find(*key).object)):
-                view = await self.look(source, key)
-                account, share = view.stack.account, view.ids.names.share
-                applied = await apply.apply(view.plan, view.cloud, account=account, share=share, pack=view.pack)
-            steps = objects.judge(view, applied, now=self.now())
-        except outcome.OutcomeError as error:
-            steps = _failed(error.outcome)
-        except (folders.ContentError, secrets.SecretError) as error:
-            steps = _failed(_unusable(error))
-        except TimeoutError:
-            steps = _failed(outcome.Transient(Reason.TIMEOUT, "the pass took longer than it may"))
-        except Exception as error:
-            log.exception("pass failed")
-            steps = _failed(outcome.Transient(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}"))
-        finally:
-            requeue = self._report(source, key, view=view, steps=steps, started=started)
-        return requeue
+        return await self._pass(source, key, write=True)
 
-    async def observe(self, source: manifest.Source, key: Key) -> None:
+    async def observe(self, source: manifest.Source, key: Key) -> summarize.Requeue:
         """A pass that writes nothing: what is pending is reported as waiting."""
-        try:
-            view = await self.look(source, key)
-            self._report(source, key, view=view, steps=objects.judge(view, {}, now=self.now()), started=self.now())
-        except outcome.OutcomeError as error:
-            self._report(source, key, view=None, steps=_failed(error.outcome), started=self.now())
-        except (folders.ContentError, secrets.SecretError) as error:
-            self._report(source, key, view=None, steps=_failed(_unusable(error)), started=self.now())
+        return await self._pass(source, key, write=False)
 
     async def look(self, source: manifest.Source, key: Key) -> objects.View:
         """Observe and plan, writing nothing: what `acaops plan` shows."""
-        loaded = source.find(*key)
+        loaded, scope = source.find(*key), replace(self.scope, commit=source.commit)
         if isinstance(loaded.object, desired.Environment):
-            return await objects.environment(self.cloud, loaded.object, scope=self.scope)
+            return await objects.environment(self.cloud, loaded.object, scope=scope)
         stands_on = source.environment(loaded.object.spec.environment_ref)
         return await objects.app(
-            self.cloud, loaded, stands_on=stands_on, scope=self.scope, memory=self.memory, now=self.now()
+            self.cloud, loaded, stands_on=stands_on, scope=scope, memory=self.memory, now=self.now()
         )
+
+    async def _pass(self, source: manifest.Source, key: Key, *, write: bool) -> summarize.Requeue:
+        """A cancelled pass reports nothing: it found nothing out."""
+        started, view = self.now(), None
+        limit = objects.timeout(source.find(*key).object)
+        try:
+            async with asyncio.timeout(limit):
+                view = await self.look(source, key)
+                applied = await _applied(view) if write else {}
+            steps = objects.judge(view, applied, now=self.now())
+        except Exception as error:
+            steps = (summarize.StepReport("pass", "", "", _became(error, limit=limit)),)
+        return self._report(source, key, view=view, steps=steps, started=started)
 
     def _report(
         self,
@@ -97,7 +85,7 @@ class Reconciler:
             key,
             steps,
             source_revision=source.revision,
-            commit=self.scope.commit,
+            commit=source.commit,
             started=started,
             ended=self.now(),
             interval=spec.interval if isinstance(spec, desired.AppSpec) else objects.INTERVAL,
@@ -109,14 +97,17 @@ class Reconciler:
         return report.tell(self.statuses, self.metrics, result)
 
 
-def _failed(why: outcome.Outcome) -> tuple[summarize.StepReport, ...]:
-    return (summarize.StepReport("observe", "", "", why),)
+async def _applied(view: objects.View) -> Mapping[Kind, outcome.Outcome]:
+    account, share = view.stack.account, view.ids.names.share
+    return await apply.apply(view.plan, view.cloud, account=account, share=share, pack=view.pack)
 
 
-def _unusable(error: folders.ContentError | secrets.SecretError) -> outcome.Outcome:
-    """Content and secrets are the user's: nothing is written for the app until they can be read whole."""
-    if isinstance(error, secrets.SecretError):
-        return outcome.Stalled(Reason.SECRET_NOT_FOUND, str(error), slowly=True)
-    if error.retriable:
-        return outcome.Transient(Reason.INVALID_CONTENT, str(error))
-    return outcome.Stalled(Reason.INVALID_CONTENT, str(error), slowly=True)
+def _became(error: Exception, *, limit: float) -> outcome.Outcome:
+    """What a pass that broke off came to. Only what nobody foresaw is logged here, with its traceback."""
+    match error:
+        case outcome.OutcomeError():
+            return error.outcome
+        case TimeoutError():
+            return outcome.Transient(Reason.TIMEOUT, f"not done after {limit:g} s, the most a pass may take")
+    log.exception("pass failed")
+    return outcome.Transient(Reason.INTERNAL_ERROR, logs.masked(f"{type(error).__name__}: {error}"))

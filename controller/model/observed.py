@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 Body = Mapping[str, Any]
+
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)?")
+
+
+def moment(text: object) -> datetime | None:
+    """A timestamp of the service as an aware datetime: `Z`, an offset or nothing (UTC) at its end, 0 to 7 digits
+    (recorded: containerapp-put-create-azurefile, containerapp-get-succeeded-azurefile, revisions-list-activating).
+    None for anything else."""
+    match = _MOMENT.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        return None
+    fraction, zone = (match[2] or "")[:6].ljust(6, "0"), (match[3] or "Z").replace("Z", "+00:00")
+    try:
+        return datetime.fromisoformat(f"{match[1]}.{fraction}{zone}")
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,11 @@ class Resource:
     def settled(self) -> bool:
         """No operation in flight: a write won't be refused for one."""
         return self.state.lower() in ("succeeded", "failed", "canceled")
+
+    @property
+    def changed(self) -> datetime | None:
+        """When the resource was last written, aware; None where the service doesn't say."""
+        return moment((self.body.get("systemData") or {}).get("lastModifiedAt"))
 
     @property
     def usable(self) -> bool:

@@ -6,6 +6,7 @@ Azure allows 50 tags a resource and 256 characters a value.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,9 +33,20 @@ class Owner:
         return f"{self.inventory}/{self.kind}/{self.name}"
 
 
+def find(name: str, tags: Mapping[str, str]) -> str | None:
+    """The tag's value. Azure looks at tag names without case (documented: Use tags to organize resources)."""
+    return next((value for other, value in tags.items() if other.lower() == name.lower()), None)
+
+
+def spelled(ours: Mapping[str, str], live: Mapping[str, str]) -> dict[str, str]:
+    """`ours` under the names that `live` has for them, so that no tag stands there twice."""
+    there = {name.lower(): name for name in live}
+    return {there.get(name.lower(), name): value for name, value in ours.items()}
+
+
 def other_owner(owner: Owner, tags: Mapping[str, str]) -> str | None:
     """The owner the tags name, where that is somebody else."""
-    named = tags.get(OWNER)
+    named = find(OWNER, tags)
     return None if named is None or named == str(owner) else named
 
 
@@ -65,11 +77,12 @@ def mount_key(base: str, *, recorded: str | None, keys: tuple[str, ...] | None) 
     """The environment storage to mount by, given the account's key digests (None: they can't be read).
 
     A storage made with a key the account no longer has is not updated in place (new mounts then fail on the
-    service): a new one, named after the new key, takes its place.
+    service): a new one, named after the new key, takes its place. A record of a storage of another name than the
+    wanted one, or one rolled from it, counts for nothing.
     """
     known = MountKey.parse(recorded)
-    if keys is None:
+    if known and not re.fullmatch(rf"{re.escape(base)}(-[0-9a-f]{{8}})?", known.storage):
+        known = None
+    if not keys or (known and known.key in keys):
         return known
-    if known is None:
-        return MountKey(base, keys[0])
-    return known if known.key in keys else MountKey(f"{base}-{keys[0][:8]}", keys[0])
+    return MountKey(base, keys[0]) if known is None else MountKey(f"{base}-{keys[0][:8]}", keys[0])

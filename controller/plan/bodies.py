@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.model import desired, identity, tags
+from controller.model import desired, identity
 from controller.plan import actions
 
 Json = dict[str, Any]
@@ -120,8 +120,3 @@ def _set(model: Any, name: str) -> bool:
 
 def _said(environment: desired.Environment, location: str | None) -> Json:
     return {"location": location} if environment.spec.location else {}
-
-
-def ownership(owner: tags.Owner, *, origin: str) -> dict[str, str]:
-    """The tags that say whose a resource is and whether we made it."""
-    return {tags.OWNER: str(owner), tags.ORIGIN: origin}

@@ -1,13 +1,14 @@
 """Owned fields against live ones: what differs, and the value to send that keeps what others put there.
 
-Only what `wanted` names is looked at. Lists of named things are compared by name and keep foreign entries;
-all other lists are compared and replaced whole. The service's spelling is not a difference: see `same`.
+Only what `wanted` names is looked at. Lists of named things are compared by name and keep foreign entries, `env` is
+compared by name and wholly ours; all other lists are compared and replaced whole. None asks for a field's absence.
+The service's spelling is not a difference: see `same`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import SecretStr
@@ -15,21 +16,39 @@ from pydantic import SecretStr
 from controller.plan import actions
 
 KEYED = {
-    "containers": "name",
-    "volumes": "name",
-    "secrets": "name",
-    "workloadProfiles": "name",
-    "volumeMounts": "volumeName",
-    "probes": "type",
-    "rules": "name",
+    "containers": ("name",),
+    "volumes": ("name",),
+    "secrets": ("name",),
+    "workloadProfiles": ("name",),
+    "rules": ("name",),
+    "probes": ("type",),
+    "volumeMounts": ("mountPath", "volumeName"),
 }
-"""Lists the service treats as a whole but people treat as sets of named things."""
+"""Lists the service treats as a whole but people treat as sets of named things, and what names an entry: a live one
+is found by the first name, else by the next, as a mount whose path was changed."""
 
-SERVER_SET = ("ephemeralStorage", "imageType", "enableFips")
-"""Fields inside those lists that the service adds and overwrites; never sent back."""
+WHOLE = {"env": "name"}
+"""Lists that are compared entry by entry, but have no room for entries of others."""
+
+CASED = ("mountPath",)
+"""Names in which case counts; the service looks at all others without it."""
+
+SERVER_SET: Mapping[str, Any] = {"imageType": "ContainerImage", "enableFips": False}
+"""Defaults the service adds to entries of those lists; not sent back. Another value is somebody's and stays."""
+
+OVERWRITTEN = ("ephemeralStorage",)
+"""Fields the service computes whatever is sent."""
 
 CASELESS = ("environmentId", "workloadProfileName", "activeRevisionsMode", "transport", "location", "type", "scheme")
 """Strings the service gives back in its own casing; so are all whose key ends in `Type`."""
+
+DEFAULTS: Mapping[str, Any] = {
+    "minReplicas": 0,
+    "minimumCount": 0,
+    "weight": 0,
+    "workloadProfileName": "Consumption",
+}
+"""Values that the service may keep as null: zeros, and the profile of an environment without profiles (documented)."""
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)Gi")
 
@@ -42,23 +61,38 @@ def changes(wanted: Mapping[str, Any], live: Mapping[str, Any], *, path: str = "
     return tuple(found)
 
 
+def patch(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch that makes `live` as wanted: of objects the members that differ, of arrays the whole."""
+    body: dict[str, Any] = {}
+    for key, value in wanted.items():
+        there = live.get(key)
+        if not _differ(key, value, there, key):
+            continue
+        if isinstance(value, Mapping):
+            body[key] = patch(value, there if isinstance(there, Mapping) else {})
+        else:
+            body[key] = merged(value, there, key=key)
+    return body
+
+
 def merged(wanted: Any, live: Any, *, key: str = "") -> Any:
     """`wanted` laid over `live`, to send where the service replaces the whole value."""
     if isinstance(wanted, Mapping):
-        base = {name: value for name, value in live.items() if name not in SERVER_SET} if _mapping(live) else {}
-        return base | {name: merged(value, base.get(name), key=name) for name, value in wanted.items()}
-    if key in KEYED and isinstance(wanted, Sequence):
-        return _merged_list(wanted, live if isinstance(live, Sequence) else [], name=KEYED[key])
+        base = {name: value for name, value in live.items() if _ours(name, value)} if isinstance(live, Mapping) else {}
+        laid = {name: merged(value, base.get(name), key=name) for name, value in wanted.items()}
+        return {name: value for name, value in (base | laid).items() if wanted.get(name, "") is not None}
+    if _keyed(key, wanted):
+        return _merged_list(wanted, _list(live), names=KEYED[key])
     return wanted
 
 
 def same(wanted: Any, live: Any, *, key: str = "") -> bool:
-    """Whether two values mean the same to the service: null, absent, "" and [] are one; numbers and memory by
+    """Whether two values mean the same to the service: null, absent, false, "" and [] are one; numbers and memory by
     amount; region names and enum words without case."""
-    if _empty(wanted) or _empty(live):
-        return _empty(wanted) and _empty(live)
-    if isinstance(wanted, Mapping) and _mapping(live):
-        return wanted.keys() >= {k for k, v in live.items() if not _empty(v)} and not changes(wanted, live)
+    if _absent(wanted, key) or _absent(live, key):
+        return _absent(wanted, key) and _absent(live, key)
+    if isinstance(wanted, Mapping) and isinstance(live, Mapping):
+        return wanted.keys() >= {k for k, v in live.items() if not _absent(v, k)} and not changes(wanted, live)
     if isinstance(wanted, (list, tuple)) and isinstance(live, (list, tuple)):
         return len(wanted) == len(live) and all(same(a, b) for a, b in zip(wanted, live, strict=True))
     return bool(_scalar(wanted, key) == _scalar(live, key))
@@ -68,45 +102,96 @@ def _differ(key: str, wanted: Any, live: Any, path: str) -> list[actions.Change]
     if isinstance(wanted, (SecretStr, actions.Lookup)):
         return []  # the service never returns these; a new value comes under a new name
     if isinstance(wanted, Mapping):
-        return list(changes(wanted, live if _mapping(live) else {}, path=path))
-    if key in KEYED and isinstance(wanted, (list, tuple)):
-        return _differ_keyed(wanted, live or [], name=KEYED[key], path=path)
+        return list(changes(wanted, live if isinstance(live, Mapping) else {}, path=path))
+    if _keyed(key, wanted):
+        return list(_differ_keyed(wanted, _list(live), names=KEYED[key], path=path))
+    if _named(wanted, WHOLE.get(key)) and _named(live or [], WHOLE.get(key)):
+        return list(_differ_whole(wanted, live or [], name=WHOLE[key], path=path))
     return [] if same(wanted, live, key=key) else [actions.Change(path, _shown(live), _shown(wanted))]
 
 
-def _differ_keyed(wanted: Sequence[Any], live: Sequence[Any], *, name: str, path: str) -> list[actions.Change]:
-    there = {_name(item, name): item for item in live}
-    found: list[actions.Change] = []
-    for item in wanted:
-        where = f"{path}[{item[name]}]"
-        if _name(item, name) not in there:
-            found.append(actions.Change(where, None, _shown(item)))
+def _differ_keyed(
+    wanted: Sequence[Any], live: Sequence[Any], *, names: Sequence[str], path: str
+) -> Iterator[actions.Change]:
+    for item, (name, there) in zip(wanted, _partners(wanted, live, names), strict=True):
+        where = f"{path}[{item[names[0]]}]"
+        if there is None:
+            yield actions.Change(where, None, _shown(item))
         else:
-            found += changes(item, there[_name(item, name)], path=where)
+            yield from changes({key: value for key, value in item.items() if key != name}, there, path=where)
+
+
+def _differ_whole(wanted: Sequence[Any], live: Sequence[Any], *, name: str, path: str) -> Iterator[actions.Change]:
+    ours = {item[name]: item for item in wanted}
+    theirs = {item[name]: item for item in live}
+    for one in dict.fromkeys([*ours, *theirs]):
+        before, after = theirs.get(one), ours.get(one)
+        if not same(after, before):
+            yield actions.Change(f"{path}[{one}]", _entry(before, name), _entry(after, name))
+
+
+def _merged_list(wanted: Sequence[Any], live: Sequence[Any], *, names: Sequence[str]) -> list[Any]:
+    """Live entries in their order, then the new ones. A name keeps the casing it has."""
+    partners = _partners(wanted, live, names)
+    laid = {
+        id(there): {**merged(item, there), name: there[name]}
+        for item, (name, there) in zip(wanted, partners, strict=True)
+        if there is not None
+    }
+    kept = [laid.get(id(item)) or merged({}, item) if isinstance(item, Mapping) else item for item in live]
+    return kept + [merged(item, {}) for item, (_, there) in zip(wanted, partners, strict=True) if there is None]
+
+
+def _partners(wanted: Sequence[Any], live: Sequence[Any], names: Sequence[str]) -> list[tuple[str, Any]]:
+    """For each wanted entry the live one it is about, or None, and the name they share."""
+    found: list[tuple[str, Any]] = [(names[0], None) for _ in wanted]
+    left = [item for item in live if isinstance(item, Mapping)]
+    for name in names:
+        for index, item in enumerate(wanted):
+            at = next((at for at, one in enumerate(left) if _namesakes(item, one, name)), None)
+            if found[index][1] is None and at is not None:
+                found[index] = (name, left.pop(at))
     return found
 
 
-def _merged_list(wanted: Sequence[Any], live: Sequence[Any], *, name: str) -> list[Any]:
-    ours = {_name(item, name): item for item in wanted}
-    kept = [merged(ours.pop(_name(item, name), {}), item) for item in live]
-    return kept + [merged(item, {}) for item in ours.values()]
+def _keyed(key: str, wanted: Any) -> bool:
+    return key in KEYED and _named(wanted, KEYED[key][0])
 
 
-def _name(item: Mapping[str, Any], key: str) -> str:
-    return str(item.get(key, "")).lower()
+def _named(items: Any, name: str | None) -> bool:
+    """A list, each entry of which has the name."""
+    return (
+        name is not None
+        and isinstance(items, (list, tuple))
+        and all(isinstance(item, Mapping) and isinstance(item.get(name), str) for item in items)
+    )
 
 
-def _mapping(value: Any) -> bool:
-    return isinstance(value, Mapping)
+def _namesakes(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> bool:
+    names = one.get(name), other.get(name)
+    if name not in CASED:
+        names = str(names[0]).lower(), str(names[1]).lower()
+    return name in one and names[0] == names[1]
 
 
-def _empty(value: Any) -> bool:
-    return value is None or (isinstance(value, (str, list, tuple, dict)) and not value)
+def _list(live: Any) -> Sequence[Any]:
+    return live if isinstance(live, (list, tuple)) else ()
+
+
+def _ours(name: str, value: Any) -> bool:
+    """Whether a live field is worth sending back."""
+    return name not in OVERWRITTEN and (name not in SERVER_SET or value != SERVER_SET[name])
+
+
+def _absent(value: Any, key: str) -> bool:
+    if value is None or value is False or (key in DEFAULTS and value == DEFAULTS[key]):
+        return True
+    return isinstance(value, (str, list, tuple, Mapping)) and not value
 
 
 def _scalar(value: Any, key: str) -> Any:
     if isinstance(value, bool):
-        return value
+        return bool, value
     if isinstance(value, (int, float)):
         return float(value)
     if isinstance(value, str) and key == "memory" and (match := _MEMORY.fullmatch(value)):
@@ -114,6 +199,12 @@ def _scalar(value: Any, key: str) -> Any:
     if isinstance(value, str) and (key in CASELESS or key.endswith("Type")):
         return re.sub(r"[\s()]", "", value).lower() if key == "location" else value.lower()
     return value
+
+
+def _entry(item: Mapping[str, Any] | None, name: str) -> Any:
+    """What an entry says beside its name."""
+    shown = {key: value for key, value in _shown(item or {}).items() if key != name}
+    return shown.get("value") if shown.keys() <= {"value"} else shown
 
 
 def _shown(value: Any) -> Any:

@@ -6,8 +6,8 @@ nothing replaced, nothing written while an operation is in flight, nothing delet
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from controller.model import desired, identity, observed, outcome, tags
 from controller.model.conditions import Reason
@@ -58,5 +58,9 @@ def app(
     return _guarded(workload.plan(one), scope.guard(stands_on)), name
 
 
-def _guarded(made: Iterable[actions.Step], guard: outcome.Stalled | None) -> actions.Plan:
-    return actions.Plan(tuple(steps.block(step, guard) for step in made))
+def _guarded(made: Sequence[actions.Step], guard: outcome.Stalled | None) -> actions.Plan:
+    """Out of bounds is out of bounds, whether there is something to write or not."""
+    if guard is None:
+        return actions.Plan(tuple(made))
+    first, *rest = made
+    return actions.Plan((replace(first, blocked=guard), *steps.held(rest, guard)))

@@ -39,7 +39,7 @@ def as_json(plan: actions.Plan) -> list[dict[str, Any]]:
             "reason": step.action.reason if step.action else None,
             "blocked": _blocked(step.blocked),
             "changes": [
-                {"path": change.path, "before": change.before, "after": change.after}
+                {"path": change.path, "before": _json(change.before), "after": _json(change.after)}
                 for change in (step.action.changes if step.action else ())
             ],
         }
@@ -51,7 +51,7 @@ def _why(step: actions.Step) -> str:
     reasons = [step.action.reason] if step.action and step.action.reason else []
     if isinstance(step.blocked, outcome.Stalled):
         reasons.append(f"STOPPED: {step.blocked.message}")
-    elif step.blocked:
+    elif step.blocked and step.blocked.message:
         reasons.append(f"later: {step.blocked.message}")
     return f"  ({'; '.join(reasons)})" if reasons else ""
 
@@ -60,6 +60,10 @@ def _blocked(blocked: outcome.Outcome | None) -> dict[str, str] | None:
     if blocked is None or isinstance(blocked, outcome.Done):
         return None
     return {"outcome": type(blocked).__name__, "reason": blocked.reason, "message": blocked.message}
+
+
+def _json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=_plain))
 
 
 def _value(value: Any) -> str:

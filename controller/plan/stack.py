@@ -12,16 +12,23 @@ from controller.plan import actions, bodies, steps
 DEDICATED_GPU = "nc"
 """How the types of dedicated GPU profiles begin."""
 
+UNREADABLE = outcome.Stalled(
+    Reason.FORBIDDEN,
+    "the account's keys can't be read (Microsoft.Storage/storageAccounts/listKeys/action)",
+    slowly=True,
+)
+
 
 def plan(
     wanted: desired.Environment, *, owner: tags.Owner, ids: identity.Ids, seen: observed.Stack
 ) -> tuple[actions.Step, ...]:
-    """Group, account, file service, share, workspace, environment, environment storage."""
+    """Group, account, file service, share, workspace, environment, environment storage. Where one of them is somebody
+    else's, nothing is written: the rest lies in it or beside it."""
     location = wanted.spec.location or steps.location(seen.group)
     group = ("resource group", seen.group)
     account = ("storage account", seen.account)
     workspace = ("workspace", seen.workspace)
-    return (
+    made = (
         _group(wanted, ids=ids, seen=seen),
         steps.after(_account(wanted, owner=owner, ids=ids, seen=seen, location=location), group),
         steps.after(steps.step(Kind.FILE_SERVICE, ids.file_service, bodies.file_service(), seen.file_service), account),
@@ -30,11 +37,13 @@ def plan(
         steps.after(_environment(wanted, owner=owner, ids=ids, seen=seen, location=location), group, workspace),
         _storage(ids, seen=seen),
     )
+    taken = (steps.other_owner(owner, live) for live in (seen.account, seen.workspace, seen.environment) if live)
+    return steps.held(made, next(filter(None, taken), None))
 
 
 def mount_key(ids: identity.Ids, seen: observed.Stack) -> tags.MountKey | None:
     """The environment storage to use now, see `tags.mount_key`."""
-    recorded = seen.account.tags.get(tags.STORAGE_KEY) if seen.account else None
+    recorded = tags.find(tags.STORAGE_KEY, seen.account.tags) if seen.account else None
     return tags.mount_key(ids.names.storage, recorded=recorded, keys=seen.keys)
 
 
@@ -74,12 +83,13 @@ def _environment(
     wanted: desired.Environment, *, owner: tags.Owner, ids: identity.Ids, seen: observed.Stack, location: str | None
 ) -> actions.Step:
     """An environment that exists is never patched for a tag alone, so an adopted one gets none."""
-    customer = str(seen.workspace.properties.get("customerId")) if seen.workspace else None
+    customer = seen.workspace.properties.get("customerId") if seen.workspace else None
     body = bodies.managed_environment(wanted, location=location, workspace_id=ids.workspace, customer_id=customer)
     if seen.environment is None:
         return steps.owned(Kind.ENVIRONMENT, ids.environment, body, None, owner=owner)
     made = steps.step(Kind.ENVIRONMENT, ids.environment, body, seen.environment)
-    return steps.block(made, steps.other_owner(owner, seen.environment) or _profile_conflict(wanted, seen.environment))
+    made = steps.block(made, _profile_conflict(wanted, seen.environment))
+    return replace(made, blocked=steps.other_owner(owner, seen.environment) or made.blocked)
 
 
 def _profile_conflict(wanted: desired.Environment, live: observed.Resource) -> outcome.Stalled | None:
@@ -108,7 +118,4 @@ def _storage(ids: identity.Ids, *, seen: observed.Stack) -> actions.Step:
     made = steps.after(
         made, ("environment", seen.environment), ("storage account", seen.account), ("file share", seen.share)
     )
-    if made.ready and seen.keys is None:
-        unreadable = "the account's keys can't be read (Microsoft.Storage/storageAccounts/listKeys/action)"
-        return steps.block(made, outcome.Stalled(Reason.FORBIDDEN, unreadable, slowly=True))
-    return made
+    return steps.block(made, UNREADABLE) if made.ready and seen.keys is None else made

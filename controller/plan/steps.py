@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from controller.model import observed, outcome, tags
 from controller.model.conditions import Reason
@@ -19,10 +18,10 @@ def step(kind: Kind, resource_id: str, wanted: bodies.Wanted, live: observed.Res
         return replace(made, action=actions.Action("Create", "missing", body=wanted.create))
     found = diff.changes(wanted.owned, live.body)
     if found:
-        body = diff.merged(wanted.owned, _below(wanted.owned, live.body))
-        made = replace(made, action=actions.Action("Update", "changed", found, body))
+        made = replace(made, action=actions.Action("Update", "changed", found, diff.patch(wanted.owned, live.body)))
     if not live.settled:
-        return block(made, outcome.InProgress(Reason.PROVISIONING, f"{kind.label} {live.name} is {live.state}"))
+        busy = f"{kind.label} {live.name} is {live.state}"
+        return block(made, outcome.InProgress(Reason.PROVISIONING, busy, live.changed))
     return block(made, _immutable(kind, live, diff.changes(wanted.immutable, live.body)))
 
 
@@ -34,14 +33,21 @@ def owned(
     if live is None:
         ours = {**wanted.tags, **wanted.note, tags.OWNER: str(owner), tags.ORIGIN: tags.CREATED}
         return step(kind, resource_id, bodies.Wanted({**wanted.create, "tags": ours}), None)
-    ours = {**wanted.tags, tags.OWNER: str(owner)}
-    if tags.OWNER not in live.tags:
-        ours[tags.ORIGIN] = tags.ADOPTED
+    ours = tags.spelled({**wanted.tags, tags.OWNER: str(owner)}, live.tags)
+    adopting = tags.find(tags.OWNER, live.tags) is None
+    if adopting:
+        ours |= tags.spelled({tags.ORIGIN: tags.ADOPTED}, live.tags)
     made = step(kind, resource_id, replace(wanted, owned={**wanted.owned, "tags": ours}), live)
     if made.action:
-        body = {**made.action.body, "tags": {**live.tags, **ours, **wanted.note}}
-        made = replace(made, action=replace(made.action, body=body))
-    return block(made, other_owner(owner, live))
+        body = {**made.action.body, "tags": {**live.tags, **ours, **tags.spelled(wanted.note, live.tags)}}
+        reason = "adopted" if adopting else made.action.reason
+        made = replace(made, action=replace(made.action, reason=reason, body=body))
+    return replace(made, blocked=other_owner(owner, live) or made.blocked)
+
+
+def held(made: Iterable[actions.Step], why: outcome.Outcome | None) -> tuple[actions.Step, ...]:
+    """Hold back every action of an object."""
+    return tuple(block(step, why) if step.action else step for step in made)
 
 
 def after(made: actions.Step, *needs: tuple[str, observed.Resource | None]) -> actions.Step:
@@ -69,13 +75,6 @@ def other_owner(owner: tags.Owner, live: observed.Resource) -> outcome.Stalled |
 def location(live: observed.Resource | None) -> str | None:
     """Where a resource lies, in the words Azure answered."""
     return str(live.body["location"]) if live and live.body.get("location") else None
-
-
-def _below(owned: Mapping[str, Any], live: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The live values of the owned keys and their children, so that an update sends nothing else."""
-    properties = live.get("properties") or {}
-    kept = {key: properties.get(key) for key in owned.get("properties") or {}}
-    return {"properties": kept} | {key: live.get(key) for key in owned if key != "properties"}
 
 
 def _immutable(kind: Kind, live: observed.Resource, frozen: Sequence[actions.Change]) -> outcome.Stalled | None:

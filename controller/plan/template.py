@@ -18,13 +18,22 @@ from typing import Any
 from pydantic import SecretStr
 
 from controller.model import content, desired, tags
-from controller.plan import bodies
+from controller.plan import bodies, diff
 
 Json = dict[str, Any]
 
 RELEASE = "ACAOPS_RELEASE"
 PROBE_FAILURES = 10
 """The most failures a probe may allow (Container Apps API reference)."""
+
+RULE = "http"
+"""What the HTTP scale rule is called."""
+
+_SIMPLE = re.compile(r"([A-Za-z0-9_./~-]+)(?: [^;&|<>()`#\\\n]*)?")
+"""One command and its words, which mean the same with `&&` after them."""
+
+_NOT_PROGRAMS = (".", "builtin", "cd", "command", "eval", "exec", "export", "set", "source", "time", "trap", "wait")
+"""First words that bash knows by itself and a line that serves may well begin with."""
 
 UNPACK = """\
 set -e
@@ -33,13 +42,19 @@ if [ ! -d "$release" ]; then
   mkdir -p {parent}
   fresh=$(mktemp -d {parent}/.{short}.XXXXXX)
   tar -xzf {archive} -C "$fresh"
-  (cd "$fresh" && echo "{digest}  .acaops-manifest" | sha256sum -c --quiet - && sha256sum -c --quiet .acaops-manifest)
+  cd "$fresh"
+  echo "{digest}  .acaops-manifest" | sha256sum -c --quiet -
+  sha256sum -c --quiet .acaops-manifest
+  if [ "$(find . ! -type d | wc -l)" != {count} ] || [ "$(find . -type f | wc -l)" != {count} ]; then
+    echo "the bundle holds more than its manifest says" >&2
+    exit 1
+  fi
   chmod 755 "$fresh"
   mv -T "$fresh" "$release" || rm -rf "$fresh"
 fi
 cd "$release"
 """
-"""Unpacking to local disk, whole and verified or not at all: SMB is slow for small files and mmap."""
+"""Unpacking to local disk, whole, verified and nothing else, or not at all: SMB is slow for small files and mmap."""
 
 UNPACKED = "/tmp/acaops"
 
@@ -69,38 +84,48 @@ def secret_names(secrets: Mapping[str, SecretStr], *, app_id: str) -> dict[str, 
     return {name: secret_name(name, value, app_id=app_id) for name, value in secrets.items()}
 
 
-def command(app: desired.InferenceApp, *, owner: tags.Owner, digest: str) -> list[str]:
+def command(app: desired.InferenceApp, *, owner: tags.Owner, files: content.Content) -> list[str]:
     """The container's command: for a bundle, unpack and go there; then the commands, the last one by exec."""
     spec = app.spec
-    run = " && ".join([*spec.commands[:-1], _exec(spec.commands[-1])])
-    if spec.release == "Mirror" or not spec.content:
+    run = " && ".join([*map(_line, spec.commands[:-1]), _exec(spec.commands[-1])])
+    if spec.release == "Mirror" or not files.files:
         return ["/bin/bash", "-c", f"cd {shlex.quote(spec.mount_path)} && {run}"]
     unpack = UNPACK.format(
-        folder=f"{UNPACKED}/{digest}",
+        folder=f"{UNPACKED}/{files.digest}",
         parent=UNPACKED,
-        short=digest[:8],
-        archive=shlex.quote(f"{spec.mount_path}/{bundle_path(owner, digest)}"),
-        digest=digest,
+        short=files.digest[:8],
+        archive=shlex.quote(f"{spec.mount_path}/{bundle_path(owner, files.digest)}"),
+        digest=files.digest,
+        count=len(files.files) + 1,
     )
     return ["/bin/bash", "-c", unpack + run + "\n"]
 
 
+def _line(line: str) -> str:
+    """A line with its own lists, comments or background jobs stays one command to what comes after it."""
+    return line if _SIMPLE.fullmatch(line) else f"{{ {line}\n}}"
+
+
 def _exec(line: str) -> str:
-    """`exec` gives the last command the container's SIGTERM; what isn't one plain command runs in a shell of its own."""
-    plain = re.fullmatch(r"[A-Za-z0-9_./~-]+(?: [^;&|<>()$`\\\n]*)?", line)
-    return f"exec {line}" if plain else f"exec /bin/bash -c {shlex.quote(line)}"
+    """`exec` gives the last command the container's SIGTERM; what isn't one program runs in a shell of its own."""
+    simple = _SIMPLE.fullmatch(line)
+    if simple and simple[1] not in _NOT_PROGRAMS:
+        return f"exec {line}"
+    return f"exec /bin/bash -c {shlex.quote(line)}"
 
 
 def probes(app: desired.InferenceApp) -> list[Json]:
     """Startup and liveness ask whether the port is open; readiness asks the rollout check's path, if there is one.
 
-    The start-up budget is spread over the most failures the service allows.
+    The start-up budget is spread over the most failures the service allows. A probe asks in one way only, so the
+    other is asked to be absent.
     """
     spec = app.spec
     port = spec.ingress.target_port
-    tcp = {"tcpSocket": {"port": port}}
+    tcp: Json = {"tcpSocket": {"port": port}, "httpGet": None}
     check = spec.rollout.check
-    ready = {"httpGet": {"path": check.path, "port": port, "scheme": "HTTP"}} if check else tcp
+    asked = {"path": check.path, "port": port, "scheme": "HTTP"} if check else None
+    ready: Json = {"tcpSocket": None, "httpGet": asked} if asked else tcp
     period = math.ceil(spec.startup_budget / PROBE_FAILURES)
     return [
         {"type": "Startup", **tcp, "periodSeconds": max(1, period), "failureThreshold": PROBE_FAILURES},
@@ -113,13 +138,15 @@ def template(
     app: desired.InferenceApp,
     *,
     container: str,
+    rule: str,
     share: str,
     storage: str,
     owner: tags.Owner,
-    digest: str,
+    files: content.Content,
     stored: Mapping[str, str],
 ) -> Json:
-    """The owned part of the app's template. `stored` maps secret names to the names they are stored under."""
+    """The owned part of the app's template. `container` and `rule` name the container and its HTTP scale rule, `stored`
+    maps secret names to the names they are stored under."""
     spec = app.spec
     volume = f"{share}volume"
     body: Json = {
@@ -127,24 +154,24 @@ def template(
             {
                 "name": container,
                 "image": spec.image,
-                "command": command(app, owner=owner, digest=digest),
+                "command": command(app, owner=owner, files=files),
                 "env": [_variable(variable, stored) for variable in spec.env],
                 "resources": {"cpu": spec.resources.cpu, "memory": spec.resources.memory},
                 "probes": probes(app),
-                "volumeMounts": [{"volumeName": volume, "mountPath": spec.mount_path}],
+                "volumeMounts": [{"volumeName": volume, "mountPath": spec.mount_path, "subPath": None}],
             }
         ],
         "scale": {
             "minReplicas": spec.scale.min_replicas,
             "maxReplicas": spec.scale.max_replicas,
             "rules": [
-                {"name": "http", "http": {"metadata": {"concurrentRequests": str(spec.scale.concurrent_requests)}}}
+                {"name": rule, "http": {"metadata": {"concurrentRequests": str(spec.scale.concurrent_requests)}}}
             ],
         },
         "volumes": [{"name": volume, "storageType": "AzureFile", "storageName": storage}],
         "terminationGracePeriodSeconds": math.ceil(spec.termination_grace_period),
     }
-    named = {"name": RELEASE, "value": release(body, digest=digest)}
+    named = {"name": RELEASE, "value": release(body, digest=files.digest)}
     body["containers"][0]["env"].append(named)
     return body
 
@@ -190,17 +217,17 @@ def wanted(
         "template": body,
     }
     return bodies.Wanted(
-        create={"location": location, "properties": {"environmentId": environment_id, **properties}},
+        create={"location": location, "properties": {"environmentId": environment_id, **diff.merged(properties, {})}},
         owned={"properties": properties},
         immutable={"properties": {"environmentId": environment_id}},
         tags=app.spec.tags,
-        note={tags.APPLIED: applied(properties)},
+        note={tags.APPLIED: applied({**properties, "tags": dict(app.spec.tags)})},
     )
 
 
-def applied(properties: Mapping[str, Any]) -> str:
+def applied(owned: Mapping[str, Any]) -> str:
     """The digest of everything owned, to tell drift from a change. Secrets count by their stored names."""
-    return tags.digest(json.dumps(properties, sort_keys=True, default=lambda _: None))
+    return tags.digest(json.dumps(owned, sort_keys=True, default=lambda _: None))
 
 
 def published(files: tuple[content.File, ...]) -> dict[str, str]:

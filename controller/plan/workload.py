@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,9 +13,6 @@ from controller.model import content, desired, identity, observed, outcome, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.plan import actions, bodies, diff, stack, steps, template
-
-TEMPLATE_PARTS = ("containers", "initContainers", "scale", "volumes", "terminationGracePeriodSeconds")
-"""What of a template goes back in an update; the rest is the service's, or a suffix somebody set."""
 
 NO_SHARE = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for the file share")
 NO_CONTENT = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for the content to be on the share")
@@ -52,11 +50,12 @@ class App:
         """The owned part of the template, release included."""
         return template.template(
             self.wanted,
-            container=_container_name(self.seen.app) or self.name,
+            container=_container_name(self.seen.app, name=self.name),
+            rule=_rule_name(self.seen.app),
             share=self.ids.names.share,
             storage=stack.storage_name(self.ids, self.seen.stack),
             owner=self.owner,
-            digest=self.release.content.digest,
+            files=self.release.content,
             stored=template.secret_names(self.release.secrets, app_id=self.id),
         )
 
@@ -69,7 +68,9 @@ def plan(app: App) -> tuple[actions.Step, ...]:
         ("environment", app.seen.stack.environment),
         ("environment storage", app.seen.stack.storage),
     )
-    return publish, steps.block(made, NO_CONTENT) if publish.action else made
+    made = steps.block(made, NO_CONTENT) if publish.action else made
+    taken = steps.other_owner(app.owner, app.seen.app) if app.seen.app else None
+    return steps.held((publish, made), taken)
 
 
 def _content(app: App) -> actions.Step:
@@ -83,15 +84,19 @@ def _content(app: App) -> actions.Step:
     elif app.seen.published is None or not app.seen.published.release:
         reason = f"{len(files)} files, {app.release.content.size} bytes"
         made = replace(made, action=actions.Action("Upload", reason, path=path))
-    return made if app.seen.published else steps.block(made, NO_SHARE)
+    if app.seen.published:
+        return made
+    return steps.block(made, stack.UNREADABLE if app.seen.stack.share and app.seen.stack.keys is None else NO_SHARE)
 
 
 def _mirror(app: App, files: Sequence[content.File]) -> actions.Action | None:
-    """Only changed files; the manifest names all that may be ours while they are being written."""
+    """Only changed files; the manifest names all that may be ours while they are being written. A path that differs
+    from a wanted one in case only is the same file to Azure Files, and not removed."""
     before = dict(app.seen.published.mirror or {}) if app.seen.published else {}
     after = {file.path: file.sha256 for file in files}
     put = tuple(file for file in files if before.get(file.path) != file.sha256)
-    delete = tuple(path for path in before if path not in after)
+    kept = {path.casefold() for path in after}
+    delete = tuple(path for path in before if path.casefold() not in kept)
     if not put and not delete:
         return None
     during = before | {file.path: "" for file in put}
@@ -112,7 +117,7 @@ def _container_app(app: App) -> actions.Step:
     made = steps.owned(Kind.APP, app.id, whole, app.seen.app, owner=app.owner)
     if made.action is None or app.seen.app is None:
         return made
-    return replace(made, action=_update(made.action, live=app.seen.app, wanted=whole.owned["properties"]))
+    return replace(made, action=_update(app, made.action, live=app.seen.app, whole=whole))
 
 
 def _notes(app: App) -> dict[str, str]:
@@ -125,42 +130,66 @@ def _notes(app: App) -> dict[str, str]:
     return found | ({tags.HEALTHY: healthy} if healthy else {})
 
 
-def _update(action: actions.Action, *, live: observed.Resource, wanted: Mapping[str, Any]) -> actions.Action:
-    """Only the parts that differ. A difference while the digest of the last write is still the wanted one is drift:
-    somebody else made it."""
-    parts = {part: value for part, value in wanted.items() if diff.changes({part: value}, live.properties)}
-    if "configuration" in parts:
-        parts["configuration"] = _configuration(wanted["configuration"], live)
-    if "template" in parts:
-        parts["template"] = _template(wanted["template"], live)
-    drifted = live.tags.get(tags.APPLIED) == template.applied(wanted)
-    body = {"tags": action.body["tags"], "properties": parts}
+def _update(app: App, action: actions.Action, *, live: observed.Resource, whole: bodies.Wanted) -> actions.Action:
+    """Only what differs. A difference while the digest of the last write is still the wanted one is drift: somebody
+    else made it. A template never goes out with a revision suffix somebody set."""
+    properties = diff.patch(whole.owned["properties"], live.properties)
+    if "secrets" in properties.get("configuration", {}):
+        secrets = _secrets(properties["configuration"]["secrets"], app=app, live=live)
+        properties["configuration"] = {**properties["configuration"], "secrets": secrets}
+    if "template" in properties:
+        properties["template"]["revisionSuffix"] = None
+    body = {"tags": action.body["tags"]} | ({"properties": properties} if properties else {})
+    if action.reason == "adopted":
+        return replace(action, body=body)
+    drifted = tags.find(tags.APPLIED, live.tags) == whole.note[tags.APPLIED]
     return replace(action, reason="drift" if drifted else "changed", body=body)
 
 
-def _template(wanted: Mapping[str, Any], live: observed.Resource) -> dict[str, Any]:
-    """The whole template with what others put there; never with a revision suffix."""
-    whole = diff.merged(wanted, live.properties.get("template"))
-    return {key: whole[key] for key in TEMPLATE_PARTS if key in whole} | {"revisionSuffix": None}
+def _secrets(merged: Sequence[Mapping[str, Any]], *, app: App, live: observed.Resource) -> list[Mapping[str, Any]]:
+    """All secrets, as the array is replaced whole: those of others and earlier ones of ours by what the service itself
+    holds. Earlier ones that nothing names any more are left out."""
+    declared = "|".join(re.escape(name) for name in app.release.secrets)
+    ours = re.compile(rf"({declared})-[0-9a-f]{{8}}")
+    named = _words([live.properties.get("template"), [revision.properties for revision in app.seen.revisions]])
+    named |= _words({**(live.properties.get("configuration") or {}), "secrets": None})
+    return [
+        _sent(secret, live)
+        for secret in merged
+        if "value" in secret or secret["name"] in named or not ours.fullmatch(str(secret["name"]))
+    ]
 
 
-def _configuration(wanted: Mapping[str, Any], live: observed.Resource) -> dict[str, Any]:
-    """The owned keys; the service merges the others in. Secrets are an array, so all are sent: those of others and
-    earlier ones of ours by what the service itself holds."""
-    there = (live.properties.get("configuration") or {}).get("secrets") or []
-    if "secrets" not in wanted:
-        return dict(wanted)
-    secrets = diff.merged(wanted["secrets"], there, key="secrets")
-    return {**wanted, "secrets": [_sent(secret, live) for secret in secrets]}
+def _words(value: Any) -> set[str]:
+    """Every string in a JSON value."""
+    if isinstance(value, Mapping):
+        return _words(list(value.values()))
+    if isinstance(value, (list, tuple)):
+        return set().union(*(_words(item) for item in value))
+    return {value} if isinstance(value, str) else set()
 
 
 def _sent(secret: Mapping[str, Any], live: observed.Resource) -> Mapping[str, Any]:
-    if "value" in secret or "keyVaultUrl" in secret:
+    if "value" in secret or secret.get("keyVaultUrl"):
         return secret
     return {**secret, "value": actions.Lookup("app-secret", live.id, str(secret["name"]))}
 
 
-def _container_name(live: observed.Resource | None) -> str | None:
-    """An adopted app with one container keeps its container's name."""
-    containers = (live.properties.get("template") or {}).get("containers") or [] if live else []
-    return str(containers[0]["name"]) if len(containers) == 1 else None
+def _containers(live: observed.Resource | None) -> Sequence[Mapping[str, Any]]:
+    return (live.properties.get("template") or {}).get("containers") or () if live else ()
+
+
+def _container_name(live: observed.Resource | None, *, name: str) -> str:
+    """The container that runs a release of ours; in an adopted app the one named as the app, or the only one."""
+    there = _containers(live)
+    known = [one for one in there if template.release_of({"containers": [one]})]
+    known += [one for one in there if str(one["name"]).lower() == name.lower()]
+    known += there if len(there) == 1 else ()
+    return str(known[0]["name"]) if known else name
+
+
+def _rule_name(live: observed.Resource | None) -> str:
+    """An adopted app keeps its HTTP scale rule's name: two such rules would scale against each other."""
+    scale = (live.properties.get("template") or {}).get("scale") or {} if live else {}
+    there = [str(rule["name"]) for rule in scale.get("rules") or () if rule.get("http")]
+    return there[0] if there and template.RULE not in there else template.RULE

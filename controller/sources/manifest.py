@@ -51,13 +51,15 @@ LoadedAny = Loaded[desired.Environment] | LoadedApp
 @dataclass(frozen=True)
 class Source:
     """The whole desired state at one moment. `digest` is 64 hex digits over all YAML files; `revision` what people
-    read: `git:<12 hex>` of HEAD in a clean work tree, else `files:<12 hex>` of the digest."""
+    read: `git:<12 hex>` of HEAD in a clean work tree, else `files:<12 hex>` of the digest. `commit` is that HEAD in
+    full, None for files."""
 
     folder: Path
     digest: str
     revision: str
     environments: tuple[Loaded[desired.Environment], ...]
     apps: tuple[Loaded[desired.InferenceApp], ...]
+    commit: str | None = None
 
     @functools.cached_property
     def keys(self) -> tuple[tuple[str, str], ...]:
@@ -128,6 +130,7 @@ def load(folder: Path) -> Source:
             for entry in reading.entries
             if isinstance(entry.object, desired.InferenceApp)
         ),
+        commit=commit,
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 import structlog
 
 from controller.model import conditions, outcome
+from controller.model.kinds import Kind
 from controller.status import events, store, summarize
 from controller.telemetry import metrics
 
@@ -49,18 +51,22 @@ def tell(statuses: store.Store, told: metrics.Metrics, result: Pass) -> summariz
     for event in events.changes(before, after):
         _log(event)
     _count(told, result, after)
-    return _soon(result.steps) or verdict.requeue
+    return _soon(before.resources, result.steps) or verdict.requeue
 
 
-def _soon(steps: Sequence[summarize.StepReport]) -> summarize.Requeue | None:
-    """Look again at once after a write that was finished when answered: the next one may depend on it."""
-    wrote = any(step.verb and isinstance(step.outcome, outcome.Done) for step in steps)
+def _soon(before: Sequence[summarize.StepReport], steps: Sequence[summarize.StepReport]) -> summarize.Requeue | None:
+    """Look again at once after a write that was finished when answered: the next one may depend on it. Not after one
+    that only repeats the pass before: somebody puts it back, and a race would be endless."""
+    wrote = _written(steps) - _written(before)
     return summarize.Requeue("poll", 0.0) if wrote else None
+
+
+def _written(steps: Sequence[summarize.StepReport]) -> set[tuple[str, str]]:
+    return {(step.resource, step.verb) for step in steps if step.verb and isinstance(step.outcome, outcome.Done)}
 
 
 def _status(before: store.ObjectStatus, result: Pass, verdict: summarize.Verdict) -> store.ObjectStatus:
     ready = next(one for one in verdict.conditions if one.type == conditions.READY)
-    failed = ready.status == "False" and any(one.type == conditions.STALLED for one in verdict.conditions)
     after = replace(
         before,
         conditions=verdict.conditions,
@@ -73,12 +79,19 @@ def _status(before: store.ObjectStatus, result: Pass, verdict: summarize.Verdict
         last_pass=result.ended,
         passes=before.passes + 1,
     )
+    entry = _entry(result, ready)
+    return replace(after, history=store.remembered(before.history, entry)) if entry else after
+
+
+def _entry(result: Pass, ready: conditions.Condition) -> store.HistoryEntry | None:
+    """A release that is Ready, or whose revision failed for good. What stops an object before its release was tried
+    is none."""
+    rollout = next((step for step in result.steps if step.name == Kind.REVISION.label), None)
+    failed = rollout is not None and isinstance(rollout.outcome, outcome.Stalled)
     if result.release is None or not (failed or ready.status == "True"):
-        return after
-    entry = store.HistoryEntry(
-        result.release, result.serving or "", result.ended, "Failed" if failed else "Ready", ready.message
-    )
-    return replace(after, history=store.remembered(before.history, entry))
+        return None
+    word: Literal["Ready", "Failed"] = "Failed" if failed else "Ready"
+    return store.HistoryEntry(result.release, result.serving or "", result.ended, word, ready.message)
 
 
 def _log(event: events.Event) -> None:

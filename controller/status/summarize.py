@@ -9,7 +9,8 @@ table it carries out, worst first:
     InProgress   Ready Unknown, Reconciling  soon: a tenth of the age, 1 to 15 s
     Done         Ready True                  the interval
 
-The worst step decides the conditions; the step that needs a look soonest decides the next look.
+The worst step decides the conditions; the step that needs a look soonest decides the next look. Two exceptions: where
+one step is in progress or stalled, those that wait for it have no say; and a throttle that named a pause is kept.
 """
 
 from __future__ import annotations
@@ -83,8 +84,9 @@ def fold(
     loop's own limit holds. A condition of `previous` lends its time of change where its status is still the same.
     """
     told = _Teller(revision, now, tuple(previous))
-    needs = [_need(step.outcome, now=now, interval=interval, retry=retry_interval) for step in steps]
-    return Verdict(_conditions(steps, told), _soonest(needs or [Requeue("interval", interval)]))
+    needs = [_need(step.outcome, now=now, interval=interval, retry=retry_interval) for step in _heard(steps)]
+    requeue = _soonest(needs or [Requeue("interval", interval)])
+    return Verdict(_conditions(steps, told), _throttled(steps, requeue))
 
 
 def load_error(
@@ -100,10 +102,23 @@ def load_error(
 
 def worst(steps: Sequence[StepReport]) -> tuple[StepReport, ...]:
     """The steps whose outcome decides the conditions, in their order; empty without steps."""
+    heard = _heard(steps)
     for kind in _WORST_FIRST:
-        if found := tuple(step for step in steps if isinstance(step.outcome, kind)):
+        if found := tuple(step for step in heard if isinstance(step.outcome, kind)):
             return found
     return ()
+
+
+def _heard(steps: Sequence[StepReport]) -> Sequence[StepReport]:
+    """The steps that have a say. One that waits for a dependency knows no more than the step it waits for, and looking
+    again on its behalf would send again what was refused for good."""
+    held_up = any(isinstance(step.outcome, outcome.InProgress | outcome.Stalled) for step in steps)
+    return [step for step in steps if not (held_up and _waits_for_another(step))]
+
+
+def _waits_for_another(step: StepReport) -> bool:
+    verdict = step.outcome
+    return isinstance(verdict, outcome.Waiting) and verdict.reason == conditions.Reason.DEPENDENCY_NOT_READY
 
 
 def bounded(text: str, *, limit: int = MESSAGE_BYTES) -> str:
@@ -186,6 +201,17 @@ def _poll(since: datetime | None, now: datetime) -> float:
     """Short operations are seen at once, long ones asked about some tens of times in all."""
     age = 0.0 if since is None else (now - since).total_seconds()
     return _clamped(age / POLLS_PER_AGE, POLL_SOONEST, POLL_LATEST)
+
+
+def _throttled(steps: Sequence[StepReport], requeue: Requeue) -> Requeue:
+    """No look before a throttle's pause is over: it holds for the whole subscription, and asking sooner prolongs it."""
+    verdicts = [step.outcome for step in steps if isinstance(step.outcome, outcome.Waiting)]
+    told = [one.after for one in verdicts if one.reason == conditions.Reason.THROTTLED and one.after is not None]
+    if not told:
+        return requeue
+    least = _clamped(max(told), TOLD_SOONEST, TOLD_LATEST)
+    sooner = requeue.kind == "backoff" or (requeue.after is not None and requeue.after < least)
+    return Requeue("told", least) if sooner else requeue
 
 
 def _clamped(value: float, low: float, high: float) -> float:

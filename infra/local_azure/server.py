@@ -20,6 +20,7 @@ from aiohttp import web
 from infra.local_azure import (
     clock,
     entra,
+    faults,
     listener,
     metadata,
     operations,
@@ -68,6 +69,7 @@ class Server:
         self.settings = configured
         self.identity = settings.identity(state)
         self.requests: list[Served] = []
+        self.faults = faults.Faults()
         self.port = 0
         self._time = time
         self._authorities = tls.CertificateAuthority(state)
@@ -168,7 +170,7 @@ class Server:
             return await self._ingress.handle(request)
         status = 500
         try:
-            response = await self._dispatch(request, host)
+            response = await self.faults.around(request, lambda: self._dispatch(request, host))
             status = response.status
             return response
         except web.HTTPException as error:

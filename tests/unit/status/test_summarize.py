@@ -19,7 +19,9 @@ INTERVAL = 600.0
 
 DONE = outcome.Done("revision r1 serves")
 IN_PROGRESS = outcome.InProgress(Reason.PROVISIONING, "Creating")
-WAITING = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waits for the environment")
+WAITING = outcome.Waiting(Reason.CONFLICT, "another operation is in progress")
+DEPENDENT = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waits for the environment")
+THROTTLED = outcome.Waiting(Reason.THROTTLED, "429", 20.0)
 TRANSIENT = outcome.Transient(Reason.AZURE_ERROR, "503 from Azure")
 STALLED = outcome.Stalled(Reason.INVALID_REQUEST, "400 from Azure")
 SLOWLY = outcome.Stalled(Reason.QUOTA_EXCEEDED, "no quota", slowly=True)
@@ -47,7 +49,7 @@ def told(verdict: Verdict) -> dict[str, tuple[str, str]]:
     [
         (DONE, ("True", "Ready"), None),
         (IN_PROGRESS, ("Unknown", "Provisioning"), "Reconciling"),
-        (WAITING, ("False", "DependencyNotReady"), "Reconciling"),
+        (WAITING, ("False", "Conflict"), "Reconciling"),
         (TRANSIENT, ("False", "AzureError"), "Reconciling"),
         (STALLED, ("False", "InvalidRequest"), "Stalled"),
         (SLOWLY, ("False", "QuotaExceeded"), "Stalled"),
@@ -65,6 +67,12 @@ def test_the_worst_step_decides() -> None:
     worst_first: list[outcome.Outcome] = [STALLED, TRANSIENT, WAITING, IN_PROGRESS, DONE]
     for worse, better in itertools.combinations(worst_first, 2):
         assert told(fold(worse, better)) == told(fold(better, worse)) == told(fold(worse))
+
+
+def test_what_waits_for_azures_work_is_no_news() -> None:
+    """While something of the object is in progress, that is told; waiting for another object is told as such."""
+    assert told(fold(IN_PROGRESS, DEPENDENT)) == told(fold(DEPENDENT, IN_PROGRESS)) == told(fold(IN_PROGRESS))
+    assert told(fold(DONE, DEPENDENT)) == told(fold(DEPENDENT))
 
 
 def test_an_object_without_steps_is_ready() -> None:
@@ -136,10 +144,15 @@ def test_what_azure_asked_for_is_done(
         ((STALLED, DONE), Requeue("interval", INTERVAL)),
         ((TRANSIENT, DONE), Requeue("backoff", INTERVAL)),
         ((TRANSIENT, STALLED), Requeue("backoff", None)),
-        ((TRANSIENT, outcome.Waiting(Reason.THROTTLED, "429", 20.0)), Requeue("backoff", 20.0)),
+        ((TRANSIENT, outcome.Waiting(Reason.CONFLICT, "busy", 20.0)), Requeue("backoff", 20.0)),
         ((TRANSIENT, IN_PROGRESS), Requeue("poll", 1.0)),
-        ((outcome.Waiting(Reason.THROTTLED, "429", 20.0), IN_PROGRESS), Requeue("poll", 1.0)),
-        ((outcome.Waiting(Reason.THROTTLED, "429", 20.0), DONE), Requeue("told", 20.0)),
+        ((outcome.Waiting(Reason.CONFLICT, "busy", 20.0), IN_PROGRESS), Requeue("poll", 1.0)),
+        ((STALLED, DEPENDENT), Requeue("never", None)),
+        ((SLOWLY, DEPENDENT), Requeue("slow", INTERVAL)),
+        ((DONE, DEPENDENT), Requeue("backoff", INTERVAL)),
+        ((THROTTLED, IN_PROGRESS), Requeue("told", 20.0)),
+        ((THROTTLED, TRANSIENT), Requeue("told", 20.0)),
+        ((THROTTLED, DONE), Requeue("told", 20.0)),
     ],
 )
 def test_the_soonest_need_decides_the_next_look(outcomes: tuple[outcome.Outcome, ...], requeue: Requeue) -> None:

@@ -1,0 +1,177 @@
+"""The end of a pass: what the store, the metrics and the loop are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import structlog
+from structlog import testing
+
+from controller.model import conditions, outcome
+from controller.model.conditions import Reason
+from controller.status import report, store, summarize
+from controller.telemetry import metrics
+
+KEY = ("InferenceApp", "phi3-chat")
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+DONE = outcome.Done("revision a--1 serves release r1")
+WORKING = outcome.InProgress(Reason.ROLLING_OUT, "activating", NOW)
+STALLED = outcome.Stalled(Reason.COMMAND_FAILED, "Container crashing", slowly=True)
+WAITING = outcome.Waiting(Reason.THROTTLED, "429", 30.0)
+
+
+@pytest.fixture
+def statuses() -> store.Store:
+    return store.Store(store.SourceStatus("desired_state"))
+
+
+@pytest.fixture
+def told() -> metrics.Metrics:
+    return metrics.Metrics(version="1", inventory="prod")
+
+
+def step(verdict: outcome.Outcome, *, verb: str = "", name: str = "revision") -> summarize.StepReport:
+    return summarize.StepReport(name, f"/{name}", verb, verdict)
+
+
+def passed(*steps: summarize.StepReport, release: str | None = "r1", minutes: int = 0) -> report.Pass:
+    started = NOW + timedelta(minutes=minutes)
+    return report.Pass(
+        KEY,
+        steps,
+        source_revision=f"files:{minutes}",
+        commit="0123abc",
+        started=started,
+        ended=started + timedelta(seconds=2),
+        interval=600.0,
+        retry_interval=None,
+        release=release,
+        endpoint="https://phi3" if release else None,
+        serving="a--1" if release else None,
+    )
+
+
+def status(statuses: store.Store) -> store.ObjectStatus:
+    found = statuses.get(KEY)
+    assert found is not None
+    return found
+
+
+def test_a_pass_is_told_whole(statuses: store.Store, told: metrics.Metrics) -> None:
+    """Conditions, release, endpoint, resources, history: all of one pass."""
+    requeue = report.tell(statuses, told, passed(step(DONE)))
+
+    now = status(statuses)
+    assert requeue == summarize.Requeue("interval", 600.0)
+    assert [(one.type, one.status, one.revision) for one in now.conditions] == [("Ready", "True", "files:0")]
+    assert (now.release, now.endpoint, now.commit, now.source_revision) == ("r1", "https://phi3", "0123abc", "files:0")
+    assert (now.passes, now.last_pass, now.last_error) == (1, NOW + timedelta(seconds=2), None)
+    assert now.resources == (step(DONE),)
+    assert [(one.release, one.revision, one.result) for one in now.history] == [("r1", "a--1", "Ready")]
+
+
+def test_what_a_pass_didnt_learn_stays(statuses: store.Store, told: metrics.Metrics) -> None:
+    """A failure before Azure was read takes away neither release nor endpoint; its message outlives the failure."""
+    report.tell(statuses, told, passed(step(DONE)))
+    report.tell(statuses, told, passed(step(WAITING, name="observe"), release=None, minutes=1))
+
+    failing = status(statuses)
+    assert (failing.release, failing.endpoint, failing.last_error) == ("r1", "https://phi3", "observe: 429")
+    report.tell(statuses, told, passed(step(DONE), minutes=2))
+    assert (status(statuses).last_error, status(statuses).passes) == ("observe: 429", 3)
+    assert len(status(statuses).history) == 1
+
+
+@pytest.mark.parametrize(
+    ("verdict", "entered"), [(DONE, ["Ready"]), (STALLED, ["Failed"]), (WORKING, []), (WAITING, [])]
+)
+def test_a_release_enters_the_history_when_it_is_decided(
+    statuses: store.Store, told: metrics.Metrics, verdict: outcome.Outcome, entered: list[str]
+) -> None:
+    """Ready or failed, not on its way."""
+    report.tell(statuses, told, passed(step(verdict)))
+
+    assert [one.result for one in status(statuses).history] == entered
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "soon"),
+    [
+        ((), (step(outcome.Done(), verb="Create", name="fileShare"),), True),
+        ((), (step(WORKING, verb="Create", name="containerApp"),), False),
+        ((), (step(DONE),), False),
+        (
+            (step(outcome.Done(), verb="Mirror", name="content"),),
+            (step(outcome.Done(), verb="Mirror", name="content"),),
+            False,
+        ),
+        (
+            (step(outcome.Done(), verb="Create", name="fileShare"),),
+            (step(outcome.Done(), verb="Create", name="environmentStorage"),),
+            True,
+        ),
+    ],
+)
+def test_after_a_finished_write_the_next_look_is_at_once(
+    statuses: store.Store,
+    told: metrics.Metrics,
+    before: tuple[summarize.StepReport, ...],
+    now: tuple[summarize.StepReport, ...],
+    soon: bool,
+) -> None:
+    """Something may have waited for it; a write that only repeats the last pass is no reason to hurry."""
+    report.tell(statuses, told, passed(*before))
+
+    assert (report.tell(statuses, told, passed(*now, minutes=1)) == summarize.Requeue("poll", 0.0)) is soon
+
+
+@pytest.fixture
+def plain_log() -> Iterator[None]:
+    """Every level is logged, whatever the process has set up."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("plain_log")
+def test_changes_are_logged_once(statuses: store.Store, told: metrics.Metrics) -> None:
+    """A warning where it stalled; nothing where nothing changed."""
+    with testing.capture_logs() as lines:
+        report.tell(statuses, told, passed(step(STALLED)))
+        report.tell(statuses, told, passed(step(STALLED), minutes=1))
+        report.tell(statuses, told, passed(step(DONE), minutes=2))
+
+    about = [
+        (line["log_level"], line["event"], line["name"]) for line in lines if line["event"].startswith("condition")
+    ]
+    assert about == [
+        ("warning", "condition: Stalled", "phi3-chat"),
+        ("info", "condition: Ready", "phi3-chat"),
+    ]
+
+
+def test_a_pass_is_counted(statuses: store.Store, told: metrics.Metrics) -> None:
+    """By what it came to, its writes by verb and kind; an object with nothing to do is Done."""
+    report.tell(statuses, told, passed(step(WORKING, verb="Update", name="containerApp")))
+    report.tell(statuses, told, passed(minutes=1))
+
+    text = told.exposition().decode()
+    assert 'result="InProgress"} 1.0' in text
+    assert 'result="Done"} 1.0' in text
+    assert 'verb="Update"' in text
+    last = next(line for line in text.splitlines() if line.startswith("acaops_") and "success" in line.split("{")[0])
+    assert float(last.split()[-1]) == (NOW + timedelta(minutes=1, seconds=2)).timestamp()
+
+
+def test_the_time_of_a_condition_is_its_first(statuses: store.Store, told: metrics.Metrics) -> None:
+    """What stays the same keeps the time it began."""
+    report.tell(statuses, told, passed(step(STALLED)))
+    report.tell(statuses, told, passed(step(replace(STALLED, message="still")), minutes=5))
+
+    stalled = status(statuses).condition(conditions.STALLED)
+    assert stalled is not None
+    assert (stalled.changed, stalled.message) == (NOW + timedelta(seconds=2), "revision: still")

@@ -1,0 +1,304 @@
+"""What the service's own answers say about a resource's health, by recorded states."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from controller import health
+from controller.model import observed, outcome
+from controller.model.conditions import Reason
+from controller.model.kinds import Kind
+from tests.unit import samples
+
+ACTIVATING = tuple(observed.Resource(one) for one in samples.answer("revisions-list-activating")["value"])
+CRASHING = tuple(observed.Resource(one) for one in samples.answer("revisions-list-failed")["value"])
+RUNNING, NEW = ACTIVATING
+STARTED = datetime.fromisoformat("2025-11-03T05:51:35+00:00")
+"""When NEW began."""
+
+ROLLOUT = health.Rollout("r1", deadline=600, successes=0, streak=0)
+CHECKED = health.Rollout("r1", deadline=600, successes=3, streak=0)
+
+
+def resource(**properties: Any) -> observed.Resource:
+    return observed.Resource({"name": "phi3-env", "properties": properties})
+
+
+def revision(**properties: Any) -> observed.Resource:
+    return observed.Resource({**NEW.body, "properties": {**NEW.properties, **properties}})
+
+
+def healthy(**properties: Any) -> observed.Resource:
+    return revision(**{"healthState": "Healthy", "runningState": "Running"} | properties)
+
+
+def judged(
+    live: observed.Resource | None,
+    *,
+    rollout: health.Rollout = ROLLOUT,
+    running: str | None = "r1",
+    after: float = 60,
+    check: observed.Check | None = None,
+    replicas: tuple[observed.Resource, ...] = (),
+    app: observed.Resource | None = None,
+) -> outcome.Outcome:
+    """The verdict `after` seconds from the revision's start."""
+    seen = observed.Workload(observed.Stack(), app, (live,) if live else (), replicas, check=check)
+    now = STARTED + timedelta(seconds=after)
+    return health.revision(rollout, seen, name=live.name if live else "none", running=running, now=now)
+
+
+# Resources
+
+
+@pytest.mark.parametrize(
+    ("properties", "verdict"),
+    [
+        ({}, outcome.Done()),
+        ({"provisioningState": "Succeeded"}, outcome.Done()),
+        ({"provisioningState": "succeeded", "deploymentErrors": "ManagedEnvironmentIdleWarning …"}, outcome.Done()),
+        (
+            {"provisioningState": "Updating"},
+            outcome.InProgress(Reason.PROVISIONING, "managedEnvironment phi3-env is Updating"),
+        ),
+        (
+            {"provisioningState": "Canceled"},
+            outcome.Stalled(
+                Reason.PROVISIONING_FAILED, "managedEnvironment phi3-env: provisioningState is Canceled", slowly=True
+            ),
+        ),
+    ],
+)
+def test_a_resource_by_its_provisioning_state(properties: dict[str, Any], verdict: outcome.Outcome) -> None:
+    """For kinds other than revisions it is all there is."""
+    assert health.resource(Kind.ENVIRONMENT, resource(**properties)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("sample", "kind", "why"),
+    [
+        (
+            "managedenv-patch-result-200-but-failed",
+            Kind.ENVIRONMENT,
+            "ErrorCode: ManagedEnvironmentUpgradeError, Message: Update the managed environment failed.",
+        ),
+        ("containerapp-failed-operation-expired", Kind.APP, "Operation expired"),
+    ],
+)
+def test_a_failure_says_why(sample: str, kind: Kind, why: str) -> None:
+    """In the service's words; it is looked at again, seldom."""
+    verdict = health.resource(kind, observed.Resource(samples.answer(sample)))
+
+    assert isinstance(verdict, outcome.Stalled)
+    assert (verdict.reason, verdict.slowly) == (Reason.PROVISIONING_FAILED, True)
+    assert verdict.message.endswith(why)
+
+
+def test_an_operation_began_with_the_last_write() -> None:
+    """Its age sets the pace of looking (recorded: containerapp-put-create-azurefile)."""
+    verdict = health.resource(Kind.APP, observed.Resource(samples.answer("containerapp-put-create-azurefile")))
+
+    assert isinstance(verdict, outcome.InProgress)
+    assert verdict.since == datetime.fromisoformat("2025-11-03T05:50:50.182041+00:00")
+
+
+def test_nothing_there_is_waited_for() -> None:
+    """It is about to be made."""
+    assert health.resource(Kind.APP, None) == outcome.Waiting(
+        Reason.DEPENDENCY_NOT_READY, "containerApp isn't there yet"
+    )
+
+
+# Revisions
+
+
+@pytest.mark.parametrize(
+    ("provisioning", "health_state", "running", "verdict"),
+    [
+        ("Provisioned", "Healthy", "Running", outcome.Done),
+        ("Provisioned", "Healthy", "RunningAtMaxScale", outcome.Done),
+        ("Provisioned", "None", "Activating", outcome.InProgress),
+        ("Provisioning", "None", "Processing", outcome.InProgress),
+        ("Provisioning", "Healthy", "Processing", outcome.InProgress),
+        ("Provisioned", "None", "Running", outcome.InProgress),
+        ("Provisioned", "Unhealthy", "Running", outcome.InProgress),
+        ("Provisioned", "Healthy", "Deprovisioning", outcome.InProgress),
+        ("Provisioned", "Healthy", "Stopped", outcome.InProgress),
+        ("Provisioned", "Unhealthy", "Degraded", outcome.InProgress),
+        ("Provisioned", "None", "ScaledToZero", outcome.Done),
+        ("Provisioned", "Healthy", "ScaledToZero", outcome.Done),
+        ("Provisioned", "Unhealthy", "ScaledToZero", outcome.InProgress),
+        ("Failed", "Unhealthy", "Failed", outcome.Stalled),
+        ("Provisioned", "Unhealthy", "Failed", outcome.Stalled),
+        ("Failed", "None", "ScaledToZero", outcome.Stalled),
+    ],
+)
+def test_a_revision_by_its_three_states(
+    provisioning: str, health_state: str, running: str, verdict: type[outcome.Outcome]
+) -> None:
+    """Within its deadline."""
+    live = revision(provisioningState=provisioning, healthState=health_state, runningState=running)
+
+    assert type(judged(live)) is verdict
+
+
+def test_recorded_revisions() -> None:
+    """The old one serves, the new one starts, and the crashing one is Stalled though its app says Succeeded."""
+    assert health.healthy(RUNNING)
+    assert not health.healthy(NEW)
+    assert [health.broken(one) for one in (*ACTIVATING, *CRASHING)] == [False, False, True, True]
+
+    starting = judged(NEW)
+    assert starting == outcome.InProgress(Reason.ROLLING_OUT, "revision app1000004--0000001 is Activating", STARTED)
+    crashed = judged(CRASHING[1])
+    assert crashed == outcome.Stalled(
+        Reason.COMMAND_FAILED,
+        "revision app1000004--0000001 is Failed; 1/1 Container crashing: acamounttest; "
+        "Container crashing: acamounttest",
+        slowly=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("1/1 Container crashing: acamounttest", Reason.COMMAND_FAILED),
+        ("1/1 Container crashing: probe-imagepullbackoff-mountvolume", Reason.COMMAND_FAILED),
+        ("Failed:phi3ContainerCrashing", Reason.COMMAND_FAILED),
+        ("Failed:Terminated", Reason.COMMAND_FAILED),
+        ("Container is waiting with reason: CrashLoopBackOff on legion.", Reason.COMMAND_FAILED),
+        ("Container was terminated with reason: Completed, exit code: 0.", Reason.COMMAND_FAILED),
+        (
+            "1/1 Container crashing: phi3; The TargetPort 8080 does not match the listening port 80.",
+            Reason.PROBE_FAILED,
+        ),
+        ("Startup probe failed: connection refused", Reason.PROBE_FAILED),
+        ("ImagePullBackOff", Reason.IMAGE_PULL_FAILED),
+        ("MountVolume.MountDevice failed", Reason.MOUNT_FAILED),
+        ("", Reason.PROVISIONING_FAILED),
+        ("something else", Reason.PROVISIONING_FAILED),
+    ],
+)
+def test_a_failure_has_a_cause(words: str, reason: str) -> None:
+    """By whole phrases of the platform: names of containers are no causes."""
+    verdict = judged(revision(provisioningState="Failed", runningState=None, runningStateDetails=words))
+
+    assert isinstance(verdict, outcome.Stalled)
+    assert verdict.reason == reason
+
+
+def test_replicas_tell_why() -> None:
+    """Containers that aren't ready, each sentence once (recorded: replicas-list)."""
+    replicas = tuple(observed.Resource(one) for one in samples.answer("replicas-list")["value"])
+    fine = observed.Resource({"properties": {"containers": [{"ready": True, "runningStateDetails": "all well"}, {}]}})
+
+    verdict = judged(NEW, replicas=(*replicas, fine, observed.Resource({})))
+
+    assert verdict.message == (
+        "revision app1000004--0000001 is Activating; Container started at: 5/24/2025 4:35:31 PM."
+    )
+
+
+@pytest.mark.parametrize(("after", "stalled"), [(599, False), (600, False), (601, True)])
+def test_the_deadline_runs_from_the_revisions_start(after: float, stalled: bool) -> None:
+    """Past it, what keeps it from being ready is named."""
+    verdict = judged(NEW, after=after)
+
+    assert isinstance(verdict, outcome.Stalled) is stalled
+    if isinstance(verdict, outcome.Stalled):
+        assert verdict.reason == Reason.DEADLINE_EXCEEDED
+        assert verdict.message.startswith("not ready 600 s after its start; revision app1000004--0000001 is Activating")
+
+
+def test_without_a_start_there_is_no_deadline() -> None:
+    """Nothing is judged by a time nobody told."""
+    assert judged(revision(createdTime=None), after=10**6) == outcome.InProgress(
+        Reason.ROLLING_OUT, "revision app1000004--0000001 is Activating", None
+    )
+
+
+@pytest.mark.parametrize(("live", "running"), [(None, None), (RUNNING, "r0"), (RUNNING, None)])
+def test_another_release_is_not_the_wanted_one(live: observed.Resource | None, running: str | None) -> None:
+    """However healthy (recorded: containerapp-get-after-patch-new-revision-not-ready)."""
+    app = observed.Resource(samples.answer("containerapp-get-after-patch-new-revision-not-ready"))
+    written = datetime.fromisoformat("2025-11-03T05:51:29.437495+00:00")
+
+    assert judged(live, running=running, app=app) == outcome.InProgress(
+        Reason.ROLLING_OUT, "waiting for the revision of release r1", written
+    )
+    late = judged(live, running=running, app=app, after=900)
+    assert late == outcome.Stalled(
+        Reason.DEADLINE_EXCEEDED, "no revision of release r1 600 s after the app was written", slowly=True
+    )
+    assert isinstance(judged(live, running=running, after=900), outcome.InProgress)
+
+
+# The check
+
+
+def check(status: int | None = 200, release: str | None = "r1", *, conclusive: bool = True) -> observed.Check:
+    return observed.Check(status, release, f"answered {status}", conclusive)
+
+
+SERVES = "revision app1000004--0000001 serves release r1"
+
+
+@pytest.mark.parametrize(
+    ("streak", "answer", "after", "verdict"),
+    [
+        (3, None, 60, outcome.Done(SERVES)),
+        (3, check(503), 900, outcome.Done(SERVES)),
+        (0, None, 60, "check 0 of 3 passed"),
+        (2, check(), 60, "check 2 of 3 passed"),
+        (2, check(release=None), 900, "check 2 of 3 passed"),
+        (0, check(503), 60, "answered 503"),
+        (0, check(200, "r0"), 60, "answered 200"),
+        (0, check(None, None), 60, "answered None"),
+        (
+            0,
+            check(503),
+            601,
+            outcome.Stalled(Reason.CHECK_FAILED, "app1000004--0000001: answered 503", slowly=True),
+        ),
+        (0, check(403, conclusive=False), 601, outcome.Done(f"{SERVES}; the check was inconclusive: answered 403")),
+    ],
+)
+def test_a_healthy_revision_must_answer(
+    streak: int, answer: observed.Check | None, after: float, verdict: outcome.Outcome | str
+) -> None:
+    """So many times in a row, as the wanted release; an inconclusive answer leaves it to the platform's health."""
+    rollout = health.Rollout("r1", deadline=600, successes=3, streak=streak)
+
+    told = judged(healthy(), rollout=rollout, check=answer, after=after)
+
+    if isinstance(verdict, str):
+        assert isinstance(told, outcome.InProgress)
+        assert told.message == f"app1000004--0000001: {verdict}"
+    else:
+        assert told == verdict
+
+
+def test_a_check_without_a_start_has_no_deadline() -> None:
+    """As with readiness."""
+    told = judged(healthy(createdTime="soon"), rollout=CHECKED, check=check(503), after=10**6)
+
+    assert isinstance(told, outcome.InProgress)
+
+
+@pytest.mark.parametrize(
+    ("answer", "counts"),
+    [
+        (None, False),
+        (check(), True),
+        (check(204, None), True),
+        (check(release="r0"), False),
+        (check(500), False),
+        (check(None, "r1"), False),
+    ],
+)
+def test_what_counts_as_an_answer_of_a_release(answer: observed.Check | None, counts: bool) -> None:
+    """Success that names it, or names none: not every app tells."""
+    assert health.answers(answer, "r1") is counts
