@@ -18,13 +18,19 @@ from controller.cloud import port
 from controller.model import content, observed, outcome, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
-from controller.plan import actions
+from controller.plan import actions, template
 from controller.telemetry import log as logs
 
 log = structlog.get_logger()
 
 AT_ONCE = (Kind.GROUP, Kind.FILE_SERVICE, Kind.SHARE, Kind.STORAGE, Kind.CONTENT)
-"""Kinds whose write is finished when it is answered."""
+"""Kinds whose writes are finished when they are answered."""
+
+UPDATED_AT_ONCE = (Kind.ACCOUNT, Kind.WORKSPACE)
+"""Kinds whose updates are, though their creation takes its time."""
+
+KEPT = 10
+"""Bundles that stay on the share although no revision names them."""
 
 SIDE_BY_SIDE = 8
 """Files written to a share at a time."""
@@ -65,7 +71,7 @@ async def _run(
         # The steps beside this one go on.
         log.exception("step failed", step=step.kind.label, resource=step.resource_id)
         return outcome.Transient(Reason.INTERNAL_ERROR, logs.masked(f"{type(error).__name__}: {error}"))
-    if step.kind in AT_ONCE:
+    if step.kind in AT_ONCE or (step.kind in UPDATED_AT_ONCE and action.verb == "Update"):
         return outcome.Done(action.reason if step.kind is Kind.CONTENT else "")
     doing = "being created" if action.verb == "Create" else "being updated"
     return outcome.InProgress(Reason.PROVISIONING, f"{step.kind.label} {step.name} is {doing}")
@@ -82,6 +88,20 @@ async def _publish(
             packed = Path(folder) / "bundle.tar.gz"
             await asyncio.to_thread(pack, packed)
             await session.upload(action.path, packed)
+        await _tidy(action, session)
+
+
+async def _tidy(action: actions.Action, share: port.Share) -> None:
+    """Remove bundles that no listed revision names, but for the latest ones. Best effort: what stays is seen again."""
+    folder = posixpath.dirname(action.path)
+    try:
+        written = await share.written(folder)
+        latest = sorted(written, key=lambda name: written[name], reverse=True)
+        for name in latest[KEPT:]:
+            if template.bundle_digest(name) not in (None, *action.keep):
+                await share.delete(posixpath.join(folder, name))
+    except outcome.OutcomeError as error:
+        log.warning("old bundles stay for now", folder=folder, message=error.outcome.message)
 
 
 async def _mirror(mirror: actions.Mirror, share: port.Share) -> None:

@@ -81,7 +81,7 @@ async def serving(one: Controller, chosen: settings.Settings) -> AsyncIterator[i
 
 @contextlib.asynccontextmanager
 async def watching(one: Controller, chosen: settings.Settings) -> AsyncIterator[None]:
-    """Load again on every change below the state folder or a content folder while inside."""
+    """Load again on every change below the state folder or a content folder while inside, and now and then without."""
     turn = asyncio.Event()
     changed: set[Path] = set()
 
@@ -94,7 +94,9 @@ async def watching(one: Controller, chosen: settings.Settings) -> AsyncIterator[
         async def follow() -> None:
             while True:
                 watched.set_folders(_folders(one))
-                await turn.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(chosen.resync):
+                        await turn.wait()
                 turn.clear()
                 folders = frozenset(changed)
                 changed.clear()

@@ -101,7 +101,7 @@ async def daemon(chosen: settings.Settings, *, write_config: bool) -> int:
                 async with assembly.watching(one, chosen):
                     await stop.wait()
     except http.ServeError as error:
-        return _refused([error.strerror or str(error)])
+        return _refused([str(error)])
     return 0
 
 

@@ -33,6 +33,9 @@ SIDE_BY_SIDE = 32
 OVERDUE = 60.0
 """Seconds past its own time limit after which a pass counts as stuck."""
 
+SAME_MOMENT = 0.5
+"""Seconds within which signals count as one."""
+
 Look = Callable[[reconcile.Key], Awaitable[summarize.Requeue]]
 
 
@@ -265,14 +268,18 @@ def settled(status: store.ObjectStatus | None) -> bool | None:
 
 @contextlib.contextmanager
 def signals(stop: Callable[[], None], force: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM call `stop`; the second one calls `force`."""
+    """SIGINT and SIGTERM call `stop`; the second one calls `force`. Two at the same moment are one: a terminal and the
+    program that started this may both pass on a Ctrl-C."""
     loop = asyncio.get_running_loop()
-    came = 0
+    first: float | None = None
 
     def handle() -> None:
-        nonlocal came
-        came += 1
-        (stop if came == 1 else force)()
+        nonlocal first
+        if first is None:
+            first = loop.time()
+            stop()
+        elif loop.time() - first > SAME_MOMENT:
+            force()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, handle)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,15 +42,7 @@ class Settings:
     debounce: float = 0.3
     """Seconds of quiet after a file event before looking."""
 
-    slow: float = 300.0
-    """Seconds between looks at what is stalled for a reason that may pass: quota, permissions."""
+    resync: float = 60.0
+    """Seconds between reads of the state folder without a file event: network mounts raise none."""
 
     backoff: Backoff = field(default_factory=Backoff)
-
-    write_config: bool = False
-    """Write infra/inference.config.json beside the state folder when an app serves."""
-
-
-def cloud_from(environ: Mapping[str, str] = os.environ) -> str | None:
-    """The cloud named by ACAOPS_CLOUD."""
-    return environ.get("ACAOPS_CLOUD") or None

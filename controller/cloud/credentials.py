@@ -152,6 +152,10 @@ def _judged(error: exceptions.AzureError) -> outcome.Outcome:
     )
 
 
+_ABSENT = ("unavailable", "not be found", "not found", "not installed", "not logged in", "az login", "azd auth login")
+"""How the chain says that a kind of credential isn't there, rather than that it was refused."""
+
+
 def _told(text: str) -> str:
     """The chain's long text in one line: what Entra said, or what was tried, and what to do about it."""
     if refused := _ENTRA_ERROR.search(text):
@@ -159,7 +163,7 @@ def _told(text: str) -> str:
         return f"Entra refused the credential: {told}; check the AZURE_* variables or the identity"
     attempts = _ATTEMPT.findall(text)
     tried = ", ".join(name for name, _ in attempts) or "DefaultAzureCredential"
-    if attempts and "unavailable" not in attempts[-1][1].lower():
+    if attempts and not any(word in attempts[-1][1].lower() for word in _ABSENT):
         # The chain stops at the first credential that is there and fails.
         name, reason = attempts[-1]
         return f"no token from {name}: {reason[:300].rstrip(' .')}; {_REMEDY}"

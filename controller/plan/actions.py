@@ -48,7 +48,8 @@ class Mirror:
 class Action:
     """One write. `body` is the request's, with `Lookup` and SecretStr values where secrets go.
 
-    For content: `path` is the bundle's path on the share, or `mirror` what to do there.
+    For content: `path` is the bundle's path on the share and `keep` the digests of bundles that stay there, or `mirror`
+    what to do there.
     """
 
     verb: Verb
@@ -56,7 +57,13 @@ class Action:
     changes: tuple[Change, ...] = ()
     body: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
+    keep: tuple[str, ...] = ()
     mirror: Mirror | None = None
+
+    @property
+    def rolls(self) -> bool:
+        """Whether the update makes a new revision: any difference in the template does."""
+        return self.verb == "Update" and "template" in (self.body.get("properties") or {})
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def lines(name: str, plan: actions.Plan) -> Iterator[str]:
 
 
 def as_json(plan: actions.Plan) -> list[dict[str, Any]]:
-    """Every step: kind, name, resource, verb (null for none), reason, blocked, changes."""
+    """Every step: kind, name, resource, verb (null for none), reason, newRevision, blocked, changes."""
     return [
         {
             "step": step.kind.label,
@@ -37,6 +37,7 @@ def as_json(plan: actions.Plan) -> list[dict[str, Any]]:
             "resource": step.resource_id,
             "verb": step.action.verb if step.action else None,
             "reason": step.action.reason if step.action else None,
+            "newRevision": bool(step.action and step.action.rolls),
             "blocked": _blocked(step.blocked),
             "changes": [
                 {"path": change.path, "before": _json(change.before), "after": _json(change.after)}
@@ -49,6 +50,8 @@ def as_json(plan: actions.Plan) -> list[dict[str, Any]]:
 
 def _why(step: actions.Step) -> str:
     reasons = [step.action.reason] if step.action and step.action.reason else []
+    if step.action and step.action.rolls:
+        reasons.append("a new revision")
     if isinstance(step.blocked, outcome.Stalled):
         reasons.append(f"STOPPED: {step.blocked.message}")
     elif step.blocked and step.blocked.message:

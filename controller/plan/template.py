@@ -29,6 +29,8 @@ PROBE_FAILURES = 10
 RULE = "http"
 """What the HTTP scale rule is called."""
 
+_BUNDLE = re.compile(r"\b([0-9a-f]{64})\.tar\.gz\b")
+
 _SIMPLE = re.compile(r"([A-Za-z0-9_./~-]+)(?: [^;&|<>()`#\\\n]*)?")
 """One command and its words, which mean the same with `&&` after them."""
 
@@ -37,10 +39,11 @@ _NOT_PROGRAMS = (".", "builtin", "cd", "command", "eval", "exec", "export", "set
 
 UNPACK = """\
 set -e
-release={folder}
+releases="${{TMPDIR:-/tmp}}/acaops"
+release="$releases/{digest}"
 if [ ! -d "$release" ]; then
-  mkdir -p {parent}
-  fresh=$(mktemp -d {parent}/.{short}.XXXXXX)
+  mkdir -p "$releases"
+  fresh=$(mktemp -d "$releases/.{short}.XXXXXX")
   tar -xzf {archive} -C "$fresh"
   cd "$fresh"
   echo "{digest}  .acaops-manifest" | sha256sum -c --quiet -
@@ -56,8 +59,6 @@ cd "$release"
 """
 """Unpacking to local disk, whole, verified and nothing else, or not at all: SMB is slow for small files and mmap."""
 
-UNPACKED = "/tmp/acaops"
-
 
 def releases_folder(owner: tags.Owner) -> str:
     """Where an app's bundles lie on the share."""
@@ -66,6 +67,12 @@ def releases_folder(owner: tags.Owner) -> str:
 
 def bundle_path(owner: tags.Owner, digest: str) -> str:
     return f"{releases_folder(owner)}/{digest}.tar.gz"
+
+
+def bundle_digest(text: str) -> str | None:
+    """The digest in a bundle's file name, or in a start command that names one."""
+    found = _BUNDLE.search(text)
+    return found[1] if found else None
 
 
 def mirror_path(owner: tags.Owner) -> str:
@@ -91,8 +98,6 @@ def command(app: desired.InferenceApp, *, owner: tags.Owner, files: content.Cont
     if spec.release == "Mirror" or not files.files:
         return ["/bin/bash", "-c", f"cd {shlex.quote(spec.mount_path)} && {run}"]
     unpack = UNPACK.format(
-        folder=f"{UNPACKED}/{files.digest}",
-        parent=UNPACKED,
         short=files.digest[:8],
         archive=shlex.quote(f"{spec.mount_path}/{bundle_path(owner, files.digest)}"),
         digest=files.digest,

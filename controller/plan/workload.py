@@ -83,10 +83,16 @@ def _content(app: App) -> actions.Step:
         made = replace(made, action=_mirror(app, files))
     elif app.seen.published is None or not app.seen.published.release:
         reason = f"{len(files)} files, {app.release.content.size} bytes"
-        made = replace(made, action=actions.Action("Upload", reason, path=path))
+        made = replace(made, action=actions.Action("Upload", reason, path=path, keep=_bundles(app.seen)))
     if app.seen.published:
         return made
     return steps.block(made, stack.UNREADABLE if app.seen.stack.share and app.seen.stack.keys is None else NO_SHARE)
+
+
+def _bundles(seen: observed.Workload) -> tuple[str, ...]:
+    """The bundles that listed revisions, or the app's own template, start from: a rollback needs them."""
+    words = _words([seen.app.properties if seen.app else None, [revision.properties for revision in seen.revisions]])
+    return tuple(sorted({digest for word in words if (digest := template.bundle_digest(word))}))
 
 
 def _mirror(app: App, files: Sequence[content.File]) -> actions.Action | None:

@@ -10,6 +10,7 @@ from typing import Literal
 import structlog
 
 from controller.model import conditions, outcome
+from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.status import events, store, summarize
 from controller.telemetry import metrics
@@ -35,11 +36,16 @@ class Pass:
     serving: str | None = None
 
 
+AGAIN = summarize.StepReport("pass", "", "", outcome.InProgress(Reason.PROGRESSING, "looking again after a write"))
+"""A pass that wrote has not seen what came of it: it is never the one that says Ready."""
+
+
 def tell(statuses: store.Store, told: metrics.Metrics, result: Pass) -> summarize.Requeue:
     """Put the pass into the store, log what changed, count it; gives when to look again."""
     before = statuses.get(result.key) or store.ObjectStatus(*result.key)
+    soon = _soon(before.resources, result.steps)
     verdict = summarize.fold(
-        result.steps,
+        [*result.steps, AGAIN] if soon else result.steps,
         revision=result.source_revision,
         now=result.ended,
         previous=before.conditions,
@@ -51,7 +57,7 @@ def tell(statuses: store.Store, told: metrics.Metrics, result: Pass) -> summariz
     for event in events.changes(before, after):
         _log(event)
     _count(told, result, after)
-    return _soon(before.resources, result.steps) or verdict.requeue
+    return soon or verdict.requeue
 
 
 def _soon(before: Sequence[summarize.StepReport], steps: Sequence[summarize.StepReport]) -> summarize.Requeue | None:
@@ -75,12 +81,19 @@ def _status(before: store.ObjectStatus, result: Pass, verdict: summarize.Verdict
         release=result.release or before.release,
         endpoint=result.endpoint or before.endpoint,
         resources=tuple(result.steps),
-        last_error=ready.message if ready.status == "False" else before.last_error,
+        last_error=_last_error(before, result, ready),
         last_pass=result.ended,
         passes=before.passes + 1,
     )
     entry = _entry(result, ready)
     return replace(after, history=store.remembered(before.history, entry)) if entry else after
+
+
+def _last_error(before: store.ObjectStatus, result: Pass, ready: conditions.Condition) -> str | None:
+    """What last went wrong, also after it healed. Work under way is no error, nor is waiting for another step."""
+    deciding = summarize.worst(result.steps)
+    failed = ready.status == "False" and deciding and ready.reason != Reason.DEPENDENCY_NOT_READY
+    return ready.message if failed else before.last_error
 
 
 def _entry(result: Pass, ready: conditions.Condition) -> store.HistoryEntry | None:
@@ -96,14 +109,9 @@ def _entry(result: Pass, ready: conditions.Condition) -> store.HistoryEntry | No
 
 def _log(event: events.Event) -> None:
     say = log.warning if event.warning else log.info
-    say(
-        f"{event.phase}: {event.about}",
-        kind=event.kind,
-        name=event.name,
-        reason=event.reason,
-        message=event.message,
-        resource=event.resource,
-    )
+    facts = {"reason": event.reason, "message": event.message, "resource": event.resource}
+    known = {key: value for key, value in facts.items() if value}
+    say(f"{event.phase}: {event.about}", kind=event.kind, name=event.name, **known)
 
 
 def _count(told: metrics.Metrics, result: Pass, after: store.ObjectStatus) -> None:

@@ -40,7 +40,7 @@ class Answers:
     metrics: Callable[[], tuple[bytes, str]]
 
 
-class ServeError(OSError):
+class ServeError(Exception):
     """The address can't be listened on; the message names it and says why."""
 
 
@@ -135,4 +135,4 @@ def _refuse(error: OSError, host: str, port: int) -> NoReturn:
         message = f"{host}:{port} is in use by another process; choose another port"
     else:
         message = f"cannot listen on {host}:{port}: {error.strerror or error}"
-    raise ServeError(error.errno, message) from error
+    raise ServeError(message) from error

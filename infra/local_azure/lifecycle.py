@@ -96,10 +96,20 @@ def down(state: Path) -> bool:
             os.kill(found.pid, number)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if not _held(state):
+            if not _held(state) and not _alive(found.pid):
                 return True
             time.sleep(LOOK_SECONDS)
     raise LifecycleError(f"process {found.pid} doesn't end")
+
+
+def _alive(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # one that this process started would stay as a zombie
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def reset(state: Path) -> None:

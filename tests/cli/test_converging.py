@@ -43,7 +43,6 @@ def test_once_converges_and_the_second_writes_nothing(acaops: Command, azure: Se
     assert (nothing.exit_code, nothing.stdout) == (0, "nothing to change\n")
 
 
-@pytest.mark.xfail(strict=True, reason="Ready is told after a pass that wrote, before the pass that finds nothing left")
 def test_an_environment_alone_is_finished_too(acaops: Command, azure: Served, state: State) -> None:
     """Ready means that no write is left, also the ones that nothing else waits for."""
     state.write(state.file.read_text().partition("---")[0])

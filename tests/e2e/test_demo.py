@@ -30,19 +30,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="session")
-def trained() -> Path:
-    """The trained model's folder: ACAOPS_TEST_MODEL_DIR, else trained once into the user's cache."""
-    if given := os.environ.get("ACAOPS_TEST_MODEL_DIR"):
-        return Path(given)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "acaops" / f"tiny-{finetuning.cache_key()}"
-    if not (folder / finetuning.ADAPTER).is_dir():
-        command = [sys.executable, "-m", "infra.finetuning", "--out", str(folder)]
-        subprocess.run(command, cwd=running.ROOT, check=True, capture_output=True, timeout=300)
-    return folder
-
-
 @pytest.fixture
 def env(trained: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment in which the model is in the cache, and by which every process of the demo is known."""

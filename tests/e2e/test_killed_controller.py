@@ -74,7 +74,14 @@ async def test_an_interrupted_once_says_how_to_go_on(folder: Folder, server: lif
             stderr=file,
         )
 
-    await running.until(partial(_answered, journal, "PUT", "/managedEnvironments/"), "the environment is being made")
-    process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(process.wait(), 20) == 130
+    try:
+        await running.until(
+            partial(_answered, journal, "PUT", "/managedEnvironments/"), "the environment is being made"
+        )
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 20) == 130
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert "error: interrupted; run it again to go on" in await asyncio.to_thread(log.read_text)

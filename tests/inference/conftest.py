@@ -186,20 +186,6 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         child.communicate()
 
 
-@pytest.fixture(scope="session")
-def trained() -> Path:
-    """The trained model's folder: ACAOPS_TEST_MODEL_DIR, else trained once into the user's cache."""
-    if given := os.environ.get("ACAOPS_TEST_MODEL_DIR"):
-        return Path(given)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "acaops" / f"tiny-{finetuning.cache_key()}"
-    if not (folder / finetuning.ADAPTER).is_dir():
-        root = Path(__file__).parents[2]
-        command = [sys.executable, "-m", "infra.finetuning", "--out", str(folder)]
-        subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=300)
-    return folder
-
-
 @pytest.fixture
 def adapter_copy(trained: Path, tmp_path: Path) -> Path:
     """A copy of the adapter, to be damaged."""

@@ -17,14 +17,6 @@ def test_failures_back_off(failures: int, delay: float) -> None:
     assert settings.Backoff().delay(failures) == delay
 
 
-@pytest.mark.parametrize(
-    ("environ", "cloud"), [({}, None), ({"ACAOPS_CLOUD": ""}, None), ({"ACAOPS_CLOUD": "https://x"}, "https://x")]
-)
-def test_the_cloud_of_the_environment(environ: dict[str, str], cloud: str | None) -> None:
-    """Public Azure unless one is named."""
-    assert settings.cloud_from(environ) == cloud
-
-
 def test_defaults_listen_on_loopback_and_guard_nothing() -> None:
     """What a person gets who sets nothing."""
     chosen = settings.Settings(Path("desired_state"))

@@ -28,6 +28,7 @@ PLAN = actions.Plan(
                     actions.Change("properties.key", actions.Lookup("account-key", "/acc", "hunter2"), Kind.APP),
                     actions.Change("properties.odd", object, 1),
                 ),
+                {"properties": {"template": {}}},
             ),
             outcome.Waiting("DependencyNotReady", "waiting for the environment"),
         ),
@@ -42,7 +43,9 @@ def test_lines_tell_what_would_be_done_and_why_not() -> None:
     lines = list(render.lines("phi3-chat", PLAN))
 
     assert lines[0] == "+ phi3-chat  Create storageAccount acc  (missing)"
-    assert lines[1] == "~ phi3-chat  Update containerApp phi3  (drift; later: waiting for the environment)"
+    assert (
+        lines[1] == "~ phi3-chat  Update containerApp phi3  (drift; a new revision; later: waiting for the environment)"
+    )
     assert lines[2] == '    properties.a: null -> {"b": [1]}'
     assert lines[3] == f'    properties.long: "{"x" * 238}… -> "(secret)"'
     assert lines[4] == '    properties.key: "(secret)" -> "Microsoft.App/containerApps"'
@@ -62,6 +65,7 @@ def test_json_tells_every_step() -> None:
         "resource": "/rg",
         "verb": None,
         "reason": None,
+        "newRevision": False,
         "blocked": None,
         "changes": [],
     }
@@ -71,6 +75,7 @@ def test_json_tells_every_step() -> None:
         "reason": "DependencyNotReady",
         "message": "waiting for the environment",
     }
+    assert app["newRevision"] is True
     assert app["changes"][0]["path"] == "properties.a"
     assert content["blocked"] is None
     assert share["blocked"]["outcome"] == "Stalled"

@@ -38,18 +38,28 @@ class Machine:
 
     @property
     def unpacked(self) -> Path:
-        return self.folder / "disk" / self.files.digest
+        return self.folder / "disk" / "acaops" / self.files.digest
 
     def command(self, *commands: str, release: str = "Bundle", files: content.Content | None = None) -> list[str]:
-        """The rendered command, its two places moved into the folder."""
+        """The rendered command, the mount moved into the folder."""
         app = wanted.app(commands=list(commands), release=release)
         made = template.command(app, owner=OWNER, files=files or self.files)
-        moved = made[2].replace(template.UNPACKED, str(self.folder / "disk"))
-        return [*made[:2], moved.replace("/mount", str(self.folder / "mount"))]
+        return [*made[:2], made[2].replace("/mount", str(self.folder / "mount"))]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The disk is where temporary files go."""
+        (self.folder / "disk").mkdir(exist_ok=True)
+        return {**os.environ, "TMPDIR": str(self.folder / "disk")}
 
     def start(self, *commands: str, release: str = "Bundle") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*commands, release=release), capture_output=True, text=True, timeout=20, check=False
+            self.command(*commands, release=release),
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+            env=self.env,
         )
 
 
@@ -74,7 +84,7 @@ def test_a_bundle_is_unpacked_and_run(machine: Machine) -> None:
     done = machine.start("cat 'inference/sub dir/model.txt'", "inference/serve.sh well")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "weights\nserved well\n", "")
-    assert sorted(os.listdir(machine.folder / "disk")) == [machine.files.digest]
+    assert sorted(os.listdir(machine.folder / "disk" / "acaops")) == [machine.files.digest]
 
 
 def test_a_second_start_uses_what_is_there(machine: Machine) -> None:
@@ -151,10 +161,10 @@ def test_the_loser_of_two_starts_uses_the_winners_copy(machine: Machine) -> None
     made = machine.command("cat 'inference/sub dir/model.txt'")
     won = made[2].replace("  chmod 755", f"  cp -r . {machine.unpacked}\n  chmod 755")
 
-    done = subprocess.run([*made[:2], won], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([*made[:2], won], capture_output=True, text=True, timeout=20, check=False, env=machine.env)
 
     assert (done.returncode, done.stdout) == (0, "weights\n")
-    assert os.listdir(machine.folder / "disk") == [machine.files.digest]
+    assert os.listdir(machine.folder / "disk" / "acaops") == [machine.files.digest]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +196,7 @@ def test_commands_run_one_after_the_other(machine: Machine, commands: list[str],
 @pytest.mark.parametrize("last", ["sleep 60", "exec sleep 60", "X=1 sleep 60"])
 def test_the_last_command_gets_the_signal(machine: Machine, last: str) -> None:
     """It is the container's process itself, no shell between."""
-    running = subprocess.Popen(machine.command("echo ready", last), stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen(machine.command("echo ready", last), stdout=subprocess.PIPE, text=True, env=machine.env)
     try:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
@@ -209,7 +219,7 @@ def test_a_mirror_runs_where_the_share_is_mounted(machine: Machine) -> None:
     done = machine.start("cat model.txt", release="Mirror")
 
     assert (done.returncode, done.stdout) == (0, "mine\n")
-    assert not (machine.folder / "disk").exists()
+    assert not (machine.folder / "disk" / "acaops").exists()
 
 
 def test_without_content_nothing_is_unpacked() -> None:

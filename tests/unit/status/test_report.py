@@ -175,3 +175,21 @@ def test_the_time_of_a_condition_is_its_first(statuses: store.Store, told: metri
     stalled = status(statuses).condition(conditions.STALLED)
     assert stalled is not None
     assert (stalled.changed, stalled.message) == (NOW + timedelta(seconds=2), "revision: still")
+
+
+def test_a_pass_that_wrote_is_not_ready_yet(statuses: store.Store, told: metrics.Metrics) -> None:
+    """Although the write was finished when it was answered: only the next pass sees what came of it."""
+    soon = report.tell(statuses, told, passed(step(DONE, verb="Create")))
+    assert (soon.kind, soon.after) == ("poll", 0.0)
+    assert [(one.type, one.status) for one in status(statuses).conditions] == [
+        ("Ready", "Unknown"),
+        ("Reconciling", "True"),
+    ]
+    report.tell(statuses, told, passed(step(DONE), minutes=1))
+    assert [(one.type, one.status) for one in status(statuses).conditions] == [("Ready", "True")]
+
+
+def test_waiting_for_another_step_is_no_error(statuses: store.Store, told: metrics.Metrics) -> None:
+    """Nearly every first pass waits; nothing went wrong."""
+    report.tell(statuses, told, passed(step(outcome.Waiting("DependencyNotReady", "waits"))))
+    assert status(statuses).last_error is None
