@@ -14,7 +14,7 @@ from controller.model import outcome
 from controller.model.conditions import Reason
 
 THROTTLED = (
-    "Request is temporarily throttled because tenant 72f988bf has issued too many requests. Retry after 2 seconds."
+    "Request is temporarily throttled because tenant 11111111 has issued too many requests. Retry after 2 seconds."
 )
 DENIED = (
     "The client 'app' with object id 'x' does not have authorization to perform action "

@@ -33,6 +33,14 @@ CREATED = "2026-11-20T08:15:20.1234567"
 CHANGED = "2026-11-20T08:15:59.7654321"
 ENVIRONMENT_ID = f"{GROUP}/providers/Microsoft.App/managedEnvironments/{ENVIRONMENT}"
 
+# Members of a request and of an answer that are null here.
+_UNSET_INGRESS = ("customDomains", "ipSecurityRestrictions", "corsPolicy", "stickySessions", "additionalPortMappings")
+_UNSET_CONFIGURATION = ("registries", "dapr", "runtime", "revisionTransitionThreshold", "service")
+_UNSET_TEMPLATE = ("terminationGracePeriodSeconds", "initContainers", "serviceBinds")
+_UNSET_SCALE = ("minReplicas", "rules")
+_STARTED_FIRST = "2026-11-20T08:15:26+00:00"
+_STARTED_SECOND = "2026-11-20T08:16:05+00:00"
+
 
 # The stack
 
@@ -50,11 +58,8 @@ def storage_account() -> Json:
         "tags": {},
         "properties": {
             "allowBlobPublicAccess": False,
-            "creationTime": f"{CREATED}Z",
-            "keyCreationTime": {"key1": f"{CREATED}Z", "key2": f"{CREATED}Z"},
             "minimumTlsVersion": "TLS1_2",
             "primaryEndpoints": {"file": f"https://{ACCOUNT}.file.core.windows.net/"},
-            "primaryLocation": "westus3",
             "provisioningState": "Succeeded",
             "supportsHttpsTrafficOnly": True,
         },
@@ -62,17 +67,12 @@ def storage_account() -> Json:
 
 
 def file_share() -> Json:
-    """A share as ARM's GET answers it: no provisioningState, and no enabledProtocols for the SMB it was asked for."""
+    """A share as ARM's GET answers it: it has no provisioningState."""
     return {
         "id": f"{GROUP}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}/fileServices/default/shares/{SHARE}",
         "name": SHARE,
         "type": "Microsoft.Storage/storageAccounts/fileServices/shares",
-        "properties": {
-            "lastModifiedTime": "2026-11-20T08:15:31.0000000Z",
-            "leaseState": "available",
-            "leaseStatus": "unlocked",
-            "shareQuota": 5,
-        },
+        "properties": {"lastModifiedTime": "2026-11-20T08:15:31.0000000Z", "leaseState": "available", "shareQuota": 5},
     }
 
 
@@ -82,9 +82,8 @@ def workspace_accepted() -> Json:
         "properties": {
             "customerId": CUSTOMER,
             "provisioningState": "Creating",
-            "sku": {"name": "PerGB2018", "lastSkuUpdate": f"{CREATED}Z"},
+            "sku": {"name": "PerGB2018"},
             "retentionInDays": 30,
-            "workspaceCapping": {"dailyQuotaGb": -1.0},
         },
         "location": "westus3",
         "id": f"{GROUP}/providers/Microsoft.OperationalInsights/workspaces/{WORKSPACE}",
@@ -96,6 +95,7 @@ def workspace_accepted() -> Json:
 def environment() -> Json:
     """An environment with a dedicated GPU profile as GET answers it: the region's display name, no tags at all, times
     without a zone, unset objects null, `Consumption` first and enableFips in every profile."""
+    one = {"minimumCount": 1, "maximumCount": 1}
     return {
         "id": ENVIRONMENT_ID,
         "name": ENVIRONMENT,
@@ -106,33 +106,26 @@ def environment() -> Json:
             "provisioningState": "Succeeded",
             "vnetConfiguration": None,
             "defaultDomain": DOMAIN,
-            "staticIp": "203.0.113.15",
             "appLogsConfiguration": {"destination": None, "logAnalyticsConfiguration": None},
             "zoneRedundant": False,
             "workloadProfiles": [
                 {"workloadProfileType": "Consumption", "name": "Consumption", "enableFips": False},
-                {
-                    "workloadProfileType": "NC24-A100",
-                    "name": "gpu",
-                    "enableFips": False,
-                    "minimumCount": 1,
-                    "maximumCount": 1,
-                },
+                {"workloadProfileType": "NC24-A100", "name": "gpu", "enableFips": False, **one},
             ],
-            "publicNetworkAccess": "Enabled",
         },
     }
 
 
 def environment_failed() -> Json:
-    """An environment after a PATCH that failed: the operation's result is 200 with this, the profile that was asked for
-    is listed, and the reason is in deploymentErrors. Older answers have no enableFips."""
+    """An environment after a PATCH that failed: the operation's result is 200 with this, the profiles are listed as
+    ever, and the reason is in deploymentErrors. Older answers have no enableFips."""
+    error = "ErrorCode: ManagedEnvironmentUpgradeError, Message: Update the managed environment failed."
     body = environment()
     body["location"] = "East US"
     body["systemData"]["lastModifiedAt"] = CHANGED
     body["properties"] |= {
         "provisioningState": "Failed",
-        "deploymentErrors": "ErrorCode: ManagedEnvironmentUpgradeError, Message: Update the managed environment failed.",
+        "deploymentErrors": error,
         "workloadProfiles": [
             {"workloadProfileType": "Consumption", "name": "Consumption"},
             {"workloadProfileType": "D8", "name": "cpu-d8", "minimumCount": 1, "maximumCount": 1},
@@ -240,15 +233,8 @@ def app() -> Json:
 
 def app_patch() -> Json:
     """A PATCH: arrays go out whole for the one field in each that is new."""
-    return {
-        "properties": {
-            "template": {
-                "revisionSuffix": None,
-                "containers": [_container("new")],
-                "volumes": [_volume("0755")],
-            }
-        }
-    }
+    template = {"revisionSuffix": None, "containers": [_container("new")], "volumes": [_volume("0755")]}
+    return {"properties": {"template": template}}
 
 
 def app_rolling_out() -> Json:
@@ -277,18 +263,124 @@ def app_expired() -> Json:
 def revisions_starting() -> list[Json]:
     """During a rollout, oldest first: the old revision runs without traffic; the new one has all of it while it is
     Activating and its health None."""
+    running = {"trafficWeight": 0, "healthState": "Healthy", "provisioningState": "Provisioned"}
+    starting = {"trafficWeight": 100, "healthState": "None", "provisioningState": "Provisioned"}
     return [
-        _revision(FIRST, "old", mode="0777", created="2026-11-20T08:15:26+00:00")
-        | {"properties": _running("old", mode="0777", created="2026-11-20T08:15:26+00:00")},
-        _revision(SECOND, "new"),
+        _revision(FIRST, _STARTED_FIRST, {**running, "runningState": "Running"}),
+        _revision(SECOND, _STARTED_SECOND, {**starting, "runningState": "Activating"}),
     ]
 
 
 def revisions_crashing() -> list[Json]:
-    """Revisions whose container ends again and again: Failed, Unhealthy, Failed, and the reason in two members."""
-    return []
+    """Revisions whose container ends again and again, the one before included: Failed in provisioning and in running,
+    Unhealthy, and the reason in two members."""
+    failed = {
+        "provisioningError": f"Container crashing: {CONTAINER}",
+        "healthState": "Unhealthy",
+        "provisioningState": "Failed",
+        "runningState": "Failed",
+        "runningStateDetails": f"1/1 Container crashing: {CONTAINER}",
+    }
+    return [
+        _revision(FIRST, _STARTED_FIRST, {"trafficWeight": 0, **failed}),
+        _revision(SECOND, _STARTED_SECOND, {"trafficWeight": 100, **failed}),
+    ]
 
 
 def replicas() -> list[Json]:
-    """Replicas whose container started and isn't ready: no details of their own; a time in words for the container."""
-    return []
+    """Replicas whose container has started and isn't ready: their own details are empty, the container's tell a time in
+    words."""
+    return [_replica(f"{SECOND}-5c9d7f6b84-{suffix}") for suffix in ("x2kqp", "m7trd")]
+
+
+def _configuration() -> Json:
+    """An app's, in a GET."""
+    return {
+        "secrets": None,
+        "activeRevisionsMode": "Single",
+        "targetLabel": "",
+        "ingress": {
+            "fqdn": f"{APP}.{DOMAIN}",
+            "external": True,
+            "targetPort": 8000,
+            "exposedPort": 0,
+            "transport": "Auto",
+            "traffic": [{"weight": 100, "latestRevision": True}],
+            "allowInsecure": True,
+            **dict.fromkeys(_UNSET_INGRESS),
+        },
+        "identitySettings": [],
+        "maxInactiveRevisions": 100,
+        **dict.fromkeys(_UNSET_CONFIGURATION),
+    }
+
+
+def _container(release: str) -> Json:
+    """With the members that a request, a GET and a revision share."""
+    return {
+        "image": "docker.io/pytorch/pytorch:2.9.0",
+        "name": CONTAINER,
+        "resources": {"cpu": 1.0, "memory": "2Gi"},
+        "volumeMounts": [{"volumeName": "content", "mountPath": "/mount", "subPath": f"releases/{release}"}],
+    }
+
+
+def _volume(mode: str) -> Json:
+    options = f"dir_mode={mode},file_mode={mode}"
+    return {"name": "content", "storageType": "AzureFile", "storageName": STORAGE, "mountOptions": options}
+
+
+def _template(release: str, *, mode: str) -> Json:
+    """An app's, in a GET."""
+    container = _container(release) | {"imageType": "ContainerImage"}
+    container["resources"] |= {"ephemeralStorage": "4Gi"}
+    return {
+        "revisionSuffix": "",
+        "containers": [container],
+        "scale": {"maxReplicas": 10, "cooldownPeriod": 300, "pollingInterval": 30} | dict.fromkeys(_UNSET_SCALE),
+        "volumes": [_volume(mode)],
+        **dict.fromkeys(_UNSET_TEMPLATE),
+    }
+
+
+def _revision(name: str, created: str, state: Mapping[str, Any]) -> Json:
+    """`containerApps` in its id; an offset in its time; in its template no imageType and no ephemeral storage, an empty
+    list for no probes, and null where a GET of the app has a default."""
+    release, mode = ("old", "0777") if name == FIRST else ("new", "0755")
+    template = {
+        "revisionSuffix": None,
+        "containers": [_container(release) | {"probes": []}],
+        "scale": {"maxReplicas": 10, "cooldownPeriod": None, "pollingInterval": None} | dict.fromkeys(_UNSET_SCALE),
+        "volumes": [_volume(mode)],
+        **dict.fromkeys(_UNSET_TEMPLATE),
+    }
+    facts = {"createdTime": created, "fqdn": f"{name}.{DOMAIN}", "template": template, "active": True, "replicas": 1}
+    return {
+        "id": f"{GROUP}/providers/Microsoft.App/containerApps/{APP}/revisions/{name}",
+        "name": name,
+        "type": "Microsoft.App/containerapps/revisions",
+        "properties": {**facts, **state},
+    }
+
+
+def _replica(name: str) -> Json:
+    container = {
+        "name": CONTAINER,
+        "ready": False,
+        "started": True,
+        "restartCount": 0,
+        "runningState": "Running",
+        "runningStateDetails": "Container started at: 11/20/2026 8:16:12 AM.",
+    }
+    return {
+        "id": f"{GROUP}/providers/Microsoft.App/containerApps/{APP}/revisions/{SECOND}/replicas/{name}",
+        "name": name,
+        "type": "Microsoft.App/containerapps/revisions/replicas",
+        "properties": {
+            "createdTime": "2026-11-20T08:16:08Z",
+            "runningState": "Running",
+            "runningStateDetails": "",
+            "containers": [container],
+            "initContainers": [],
+        },
+    }

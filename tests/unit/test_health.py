@@ -1,4 +1,4 @@
-"""What the service's own answers say about a resource's health, by recorded states."""
+"""What the service's own answers say about a resource's health, state by state."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from controller import health
 from controller.model import observed, outcome
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
-from tests.unit import samples
+from tests.unit import answers
 
-ACTIVATING = tuple(observed.Resource(one) for one in samples.answer("revisions-list-activating")["value"])
-CRASHING = tuple(observed.Resource(one) for one in samples.answer("revisions-list-failed")["value"])
+ACTIVATING = tuple(observed.Resource(one) for one in answers.revisions_starting())
+CRASHING = tuple(observed.Resource(one) for one in answers.revisions_crashing())
 RUNNING, NEW = ACTIVATING
-STARTED = datetime.fromisoformat("2025-11-03T05:51:35+00:00")
+STARTED = datetime.fromisoformat("2026-11-20T08:16:05+00:00")
 """When NEW began."""
 
 ROLLOUT = health.Rollout("r1", deadline=600, successes=0, streak=0)
@@ -78,19 +78,19 @@ def test_a_resource_by_its_provisioning_state(properties: dict[str, Any], verdic
 
 
 @pytest.mark.parametrize(
-    ("sample", "kind", "why"),
+    ("body", "kind", "why"),
     [
         (
-            "managedenv-patch-result-200-but-failed",
+            answers.environment_failed(),
             Kind.ENVIRONMENT,
             "ErrorCode: ManagedEnvironmentUpgradeError, Message: Update the managed environment failed.",
         ),
-        ("containerapp-failed-operation-expired", Kind.APP, "Operation expired"),
+        (answers.app_expired(), Kind.APP, "Operation expired"),
     ],
 )
-def test_a_failure_says_why(sample: str, kind: Kind, why: str) -> None:
+def test_a_failure_says_why(body: dict[str, Any], kind: Kind, why: str) -> None:
     """In the service's words; it is looked at again, seldom."""
-    verdict = health.resource(kind, observed.Resource(samples.answer(sample)))
+    verdict = health.resource(kind, observed.Resource(body))
 
     assert isinstance(verdict, outcome.Stalled)
     assert (verdict.reason, verdict.slowly) == (Reason.PROVISIONING_FAILED, True)
@@ -98,11 +98,11 @@ def test_a_failure_says_why(sample: str, kind: Kind, why: str) -> None:
 
 
 def test_an_operation_began_with_the_last_write() -> None:
-    """Its age sets the pace of looking (recorded: containerapp-put-create-azurefile)."""
-    verdict = health.resource(Kind.APP, observed.Resource(samples.answer("containerapp-put-create-azurefile")))
+    """Its age sets the pace of looking; the answer to a PUT tells it."""
+    verdict = health.resource(Kind.APP, observed.Resource(answers.app_accepted()))
 
     assert isinstance(verdict, outcome.InProgress)
-    assert verdict.since == datetime.fromisoformat("2025-11-03T05:50:50.182041+00:00")
+    assert verdict.since == datetime.fromisoformat("2026-11-20T08:15:20.123456+00:00")
 
 
 def test_nothing_there_is_waited_for() -> None:
@@ -145,19 +145,19 @@ def test_a_revision_by_its_three_states(
     assert type(judged(live)) is verdict
 
 
-def test_recorded_revisions() -> None:
+def test_revisions_as_the_service_lists_them() -> None:
     """The old one serves, the new one starts, and the crashing one is Stalled though its app says Succeeded."""
     assert health.healthy(RUNNING)
     assert not health.healthy(NEW)
     assert [health.broken(one) for one in (*ACTIVATING, *CRASHING)] == [False, False, True, True]
 
     starting = judged(NEW)
-    assert starting == outcome.InProgress(Reason.ROLLING_OUT, "revision app1000004--0000001 is Activating", STARTED)
+    assert starting == outcome.InProgress(Reason.ROLLING_OUT, "revision aiacaappokxj5--0000001 is Activating", STARTED)
     crashed = judged(CRASHING[1])
     assert crashed == outcome.Stalled(
         Reason.COMMAND_FAILED,
-        "revision app1000004--0000001 is Failed; 1/1 Container crashing: acamounttest; "
-        "Container crashing: acamounttest",
+        "revision aiacaappokxj5--0000001 is Failed; 1/1 Container crashing: aiacamountokxj5; "
+        "Container crashing: aiacamountokxj5",
         slowly=True,
     )
 
@@ -165,7 +165,7 @@ def test_recorded_revisions() -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ("1/1 Container crashing: acamounttest", Reason.COMMAND_FAILED),
+        ("1/1 Container crashing: aiacamountokxj5", Reason.COMMAND_FAILED),
         ("1/1 Container crashing: probe-imagepullbackoff-mountvolume", Reason.COMMAND_FAILED),
         ("Failed:phi3ContainerCrashing", Reason.COMMAND_FAILED),
         ("Failed:Terminated", Reason.COMMAND_FAILED),
@@ -191,14 +191,14 @@ def test_a_failure_has_a_cause(words: str, reason: str) -> None:
 
 
 def test_replicas_tell_why() -> None:
-    """Containers that aren't ready, each sentence once (recorded: replicas-list)."""
-    replicas = tuple(observed.Resource(one) for one in samples.answer("replicas-list")["value"])
+    """Containers that aren't ready, each sentence once."""
+    replicas = tuple(observed.Resource(one) for one in answers.replicas())
     fine = observed.Resource({"properties": {"containers": [{"ready": True, "runningStateDetails": "all well"}, {}]}})
 
     verdict = judged(NEW, replicas=(*replicas, fine, observed.Resource({})))
 
     assert verdict.message == (
-        "revision app1000004--0000001 is Activating; Container started at: 5/24/2025 4:35:31 PM."
+        "revision aiacaappokxj5--0000001 is Activating; Container started at: 11/20/2026 8:16:12 AM."
     )
 
 
@@ -210,21 +210,23 @@ def test_the_deadline_runs_from_the_revisions_start(after: float, stalled: bool)
     assert isinstance(verdict, outcome.Stalled) is stalled
     if isinstance(verdict, outcome.Stalled):
         assert verdict.reason == Reason.DEADLINE_EXCEEDED
-        assert verdict.message.startswith("not ready 600 s after its start; revision app1000004--0000001 is Activating")
+        assert verdict.message.startswith(
+            "not ready 600 s after its start; revision aiacaappokxj5--0000001 is Activating"
+        )
 
 
 def test_without_a_start_there_is_no_deadline() -> None:
     """Nothing is judged by a time nobody told."""
     assert judged(revision(createdTime=None), after=10**6) == outcome.InProgress(
-        Reason.ROLLING_OUT, "revision app1000004--0000001 is Activating", None
+        Reason.ROLLING_OUT, "revision aiacaappokxj5--0000001 is Activating", None
     )
 
 
 @pytest.mark.parametrize(("live", "running"), [(None, None), (RUNNING, "r0"), (RUNNING, None)])
 def test_another_release_is_not_the_wanted_one(live: observed.Resource | None, running: str | None) -> None:
-    """However healthy (recorded: containerapp-get-after-patch-new-revision-not-ready)."""
-    app = observed.Resource(samples.answer("containerapp-get-after-patch-new-revision-not-ready"))
-    written = datetime.fromisoformat("2025-11-03T05:51:29.437495+00:00")
+    """However healthy, and though the app's operation has succeeded."""
+    app = observed.Resource(answers.app_rolling_out())
+    written = datetime.fromisoformat("2026-11-20T08:15:59.765432+00:00")
 
     assert judged(live, running=running, app=app) == outcome.InProgress(
         Reason.ROLLING_OUT, "waiting for the revision of release r1", written
@@ -243,7 +245,7 @@ def check(status: int | None = 200, release: str | None = "r1", *, conclusive: b
     return observed.Check(status, release, f"answered {status}", conclusive)
 
 
-SERVES = "revision app1000004--0000001 serves release r1"
+SERVES = "revision aiacaappokxj5--0000001 serves release r1"
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ SERVES = "revision app1000004--0000001 serves release r1"
             0,
             check(503),
             601,
-            outcome.Stalled(Reason.CHECK_FAILED, "app1000004--0000001: answered 503", slowly=True),
+            outcome.Stalled(Reason.CHECK_FAILED, "aiacaappokxj5--0000001: answered 503", slowly=True),
         ),
         (0, check(403, conclusive=False), 601, outcome.Done(f"{SERVES}; the check was inconclusive: answered 403")),
     ],
@@ -276,7 +278,7 @@ def test_a_healthy_revision_must_answer(
 
     if isinstance(verdict, str):
         assert isinstance(told, outcome.InProgress)
-        assert told.message == f"app1000004--0000001: {verdict}"
+        assert told.message == f"aiacaappokxj5--0000001: {verdict}"
     else:
         assert told == verdict
 

@@ -13,6 +13,7 @@ from controller.cloud import azure
 from controller.model import observed
 from controller.plan import actions
 from controller.sources import manifest
+from tests.unit import answers
 from tests.unit.plan import wanted
 
 SOURCE = """\
@@ -52,7 +53,7 @@ def test_the_values_of_a_serving_app(source: manifest.Source) -> None:
         "STORAGE_ACCOUNT_NAME": "phi3storage",
         "FILE_SHARE_NAME": "phi3share",
         "ACA_APP_NAME": "phi3",
-        "ACA_APP_ENDPOINT": "app1000004.bravemeadow-919b5418.northcentralusstage.azurecontainerapps.io",
+        "ACA_APP_ENDPOINT": f"{answers.APP}.{answers.DOMAIN}",
     }
 
 

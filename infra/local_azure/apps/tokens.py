@@ -21,7 +21,7 @@ _LIFETIME = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Issued:
-    """`expires` as the wire has it, e.g. `2025-05-24T18:42:39.858850Z` (recorded: containerapp-getauthtoken)."""
+    """`expires` as the wire has it, e.g. `2026-11-20T09:15:20.123450Z` (recorded: containerapp-getauthtoken)."""
 
     text: str
     expires: str

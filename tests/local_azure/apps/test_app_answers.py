@@ -28,7 +28,7 @@ SENT_TEMPLATE = {
     "containers": [
         {
             "image": "mcr.microsoft.com/k8se/quickstart:latest",
-            "name": "acamounttest",
+            "name": "aiacaappokxj5",
             "command": None,
             "args": None,
             "env": None,
@@ -90,7 +90,7 @@ async def test_the_answer_to_a_put_is_half_filled(azure: Any, app_body: Any) -> 
                 {
                     "image": "mcr.microsoft.com/k8se/quickstart:latest",
                     "imageType": "CloudBuild",
-                    "name": "acamounttest",
+                    "name": "aiacaappokxj5",
                     "resources": {"cpu": 0.5, "memory": "1Gi", "ephemeralStorage": "2Gi"},
                 }
             ],
@@ -130,7 +130,7 @@ async def test_a_get_after_the_operation_is_whole(azure: Any, app_body: Any) -> 
             {
                 "image": "mcr.microsoft.com/k8se/quickstart:latest",
                 "imageType": "ContainerImage",
-                "name": "acamounttest",
+                "name": "aiacaappokxj5",
                 "resources": {"cpu": 0.5, "memory": "1Gi", "ephemeralStorage": "2Gi"},
             }
         ],

@@ -23,7 +23,7 @@ def mounting(app_body: Any, *, sub_path: str | None = None) -> dict[str, Any]:
 
 async def test_a_put_is_synchronous_and_shows_no_key(azure: Any) -> None:
     """The recorded 200, lower-case type and all; a GET and the list say the same."""
-    answer = await azure.ask("PUT", STORAGE, body(key="veryFakedStorageAccountKey=="))
+    answer = await azure.ask("PUT", STORAGE, body(key="the-first-key"))
     assert (answer.status, answer.body) == (
         200,
         {
@@ -40,7 +40,7 @@ async def test_a_put_is_synchronous_and_shows_no_key(azure: Any) -> None:
 async def test_a_second_put_keeps_the_first_account(azure: Any) -> None:
     """200, and still the old account's name."""
     await azure.ask("PUT", STORAGE, body(key="a", account="first"))
-    answer = await azure.ask("PUT", STORAGE, body(key="1234", account="second"))
+    answer = await azure.ask("PUT", STORAGE, body(key="b", account="second"))
     assert (answer.status, answer.body["properties"]["azureFile"]["accountName"]) == (200, "first")
 
 

@@ -7,28 +7,28 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from controller.model import observed
-from tests.unit import samples
+from tests.unit import answers
 
-FIRST = datetime(2025, 11, 3, 5, 50, 50, tzinfo=UTC)
+FIRST = datetime(2026, 11, 20, 8, 15, 20, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("text", "moment"),
     [
-        ("2025-11-03T05:50:50.1820416Z", FIRST.replace(microsecond=182041)),
-        ("2025-11-03T05:50:50.1820416", FIRST.replace(microsecond=182041)),
-        ("2025-11-03T05:50:50.18Z", FIRST.replace(microsecond=180000)),
-        ("2025-11-03T05:50:50+00:00", FIRST),
-        ("2025-11-03T05:50:50", FIRST),
-        ("2025-11-03T05:50:50Z", FIRST),
-        ("2025-11-03T07:50:50+02:00", FIRST.astimezone(timezone(timedelta(hours=2)))),
-        ("2024-06-20T04:24:04.0000000Z", datetime(2024, 6, 20, 4, 24, 4, tzinfo=UTC)),
-        ("2025-13-03T05:50:50Z", None),
-        ("2025-11-03", None),
-        ("5/24/2025 4:35:31 PM", None),
+        ("2026-11-20T08:15:20.1234567Z", FIRST.replace(microsecond=123456)),
+        ("2026-11-20T08:15:20.1234567", FIRST.replace(microsecond=123456)),
+        ("2026-11-20T08:15:20.12Z", FIRST.replace(microsecond=120000)),
+        ("2026-11-20T08:15:20+00:00", FIRST),
+        ("2026-11-20T08:15:20", FIRST),
+        ("2026-11-20T08:15:20Z", FIRST),
+        ("2026-11-20T10:15:20+02:00", FIRST.astimezone(timezone(timedelta(hours=2)))),
+        ("2026-11-20T08:15:31.0000000Z", datetime(2026, 11, 20, 8, 15, 31, tzinfo=UTC)),
+        ("2026-13-20T08:15:20Z", None),
+        ("2026-11-20", None),
+        ("11/20/2026 8:16:12 AM", None),
         ("", None),
         (None, None),
-        (1762149050, None),
+        (1795162520, None),
     ],
 )
 def test_a_timestamp_is_aware(text: object, moment: datetime | None) -> None:
@@ -37,12 +37,12 @@ def test_a_timestamp_is_aware(text: object, moment: datetime | None) -> None:
 
 
 def test_a_resource_tells_its_parts() -> None:
-    """From recorded answers; an empty one tells nothing and is settled."""
-    app = observed.Resource(samples.answer("containerapp-get-succeeded-azurefile"))
+    """From what a GET answers; an empty body tells nothing and is settled."""
+    app = observed.Resource(answers.app())
     bare = observed.Resource({"properties": None, "tags": None, "systemData": None})
 
-    assert (app.name, app.id.rsplit("/", 2)[-2], app.state) == ("app1000004", "containerapps", "Succeeded")
-    assert app.changed == FIRST.replace(microsecond=182041)
+    assert (app.name, app.id.rsplit("/", 2)[-2], app.state) == ("aiacaappokxj5", "containerapps", "Succeeded")
+    assert app.changed == FIRST.replace(microsecond=123456)
     assert (bare.name, bare.id, bare.state, bare.changed) == ("", "", "Succeeded", None)
     assert (dict(bare.properties), dict(bare.tags)) == ({}, {})
 
@@ -76,9 +76,9 @@ def test_a_check_passes_by_its_status(status: int | None, passed: bool) -> None:
 
 def test_a_revision_by_name() -> None:
     """None for a name that isn't listed."""
-    listed = tuple(observed.Resource(one) for one in samples.answer("revisions-list-activating")["value"])
+    listed = tuple(observed.Resource(one) for one in answers.revisions_starting())
     seen = observed.Workload(observed.Stack(), revisions=listed)
 
-    assert seen.revision("app1000004--0000001") is listed[1]
-    assert seen.revision("app1000004--gone") is None
+    assert seen.revision("aiacaappokxj5--0000001") is listed[1]
+    assert seen.revision("aiacaappokxj5--gone") is None
     assert seen.revision(None) is None

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from controller.plan import actions, diff
-from tests.unit import samples
+from tests.unit import answers
 
-PUT = samples.sent("containerapp-put-create-azurefile")["properties"]
-GET = samples.answer("containerapp-get-succeeded-azurefile")["properties"]
+PUT = answers.app_sent()["properties"]
+GET = answers.app()["properties"]
 
 
 def paths(wanted: Any, live: Any) -> dict[str, tuple[Any, Any]]:
@@ -147,7 +147,7 @@ def test_what_means_something_else_is_a_change(wanted: Any, live: Any, found: di
     assert paths({"properties": wanted}, {"properties": live}) == {f"properties.{key}": v for key, v in found.items()}
 
 
-def test_a_recorded_put_is_what_its_get_says() -> None:
+def test_a_put_is_what_its_get_says() -> None:
     """Sending again what the service was sent changes nothing it keeps."""
     owned = {
         "environmentId": PUT["environmentId"],
@@ -156,7 +156,7 @@ def test_a_recorded_put_is_what_its_get_says() -> None:
             "ingress": {k: v for k, v in PUT["configuration"]["ingress"].items() if k != "fqdn"},
         },
         "template": {
-            "containers": [{**c, "resources": {"cpu": 0.5, "memory": "1.0Gi"}} for c in PUT["template"]["containers"]],
+            "containers": [{**c, "resources": {"cpu": 1, "memory": "2.0Gi"}} for c in PUT["template"]["containers"]],
             "volumes": PUT["template"]["volumes"],
         },
     }
@@ -165,25 +165,25 @@ def test_a_recorded_put_is_what_its_get_says() -> None:
     assert diff.changes(owned, GET) == ()
 
 
-def test_the_recorded_patch_is_the_one_field_that_differs() -> None:
-    """containerapp-patch-template: the mount's sub-path and the volume's options, each in a whole array."""
-    sent = samples.sent("containerapp-patch-template")["properties"]["template"]
+def test_a_patch_is_the_one_field_that_differs() -> None:
+    """The mount's sub-path and the volume's options, each in a whole array."""
+    sent = answers.app_patch()["properties"]["template"]
     wanted = {
-        "containers": [{"name": "acamounttest", "volumeMounts": sent["containers"][0]["volumeMounts"]}],
+        "containers": [{"name": answers.CONTAINER, "volumeMounts": sent["containers"][0]["volumeMounts"]}],
         "volumes": sent["volumes"],
     }
 
     assert set(paths(wanted, GET["template"])) == {
-        "containers[acamounttest].volumeMounts[/mnt/data].subPath",
-        "volumes[azure-files-volume].mountOptions",
+        f"containers[{answers.CONTAINER}].volumeMounts[/mount].subPath",
+        "volumes[content].mountOptions",
     }
-    after = samples.answer("containerapp-get-after-patch-new-revision-not-ready")["properties"]["template"]
+    after = answers.app_rolling_out()["properties"]["template"]
     assert diff.changes(wanted, after) == ()
 
 
 def test_a_profile_is_added_beside_the_others() -> None:
-    """managedenv-patch-add-profile: the whole array goes out, live spelling and foreign entries kept."""
-    live = samples.answer("managedenv-get-succeeded-gpu")["properties"]
+    """The whole array goes out, live spelling and foreign entries kept."""
+    live = answers.environment()["properties"]
     wanted = {
         "workloadProfiles": [
             {"name": "GPU", "workloadProfileType": "NC24-A100"},

@@ -11,7 +11,7 @@ from controller.model import desired, identity, observed, outcome, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.plan import actions, planner
-from tests.unit import samples
+from tests.unit import answers
 from tests.unit.plan import wanted
 
 ALL = (Kind.GROUP, Kind.ACCOUNT, Kind.FILE_SERVICE, Kind.SHARE, Kind.WORKSPACE, Kind.ENVIRONMENT, Kind.STORAGE)
@@ -88,7 +88,7 @@ def test_an_environment_is_created_with_logs_and_profiles() -> None:
         "appLogsConfiguration": {
             "destination": "log-analytics",
             "logAnalyticsConfiguration": {
-                "customerId": samples.answer("loganalytics-put-create")["properties"]["customerId"],
+                "customerId": answers.CUSTOMER,
                 "sharedKey": actions.Lookup("workspace-key", wanted.ids().workspace),
             },
         },
@@ -209,7 +209,7 @@ def test_defaults_are_not_laid_on_what_exists() -> None:
 
 
 def test_a_serverless_profile_is_added_with_the_whole_array() -> None:
-    """What others added stays; nothing but the profiles is sent (recorded: managedenv-patch-add-profile)."""
+    """What others added stays; nothing but the profiles is sent."""
     seen = wanted.stack(
         wanted.environment(
             containerApps=wanted.profiles({"name": "cpu", "type": "D4", "minimumCount": 1, "maximumCount": 1})
@@ -292,13 +292,13 @@ def test_an_environment_without_profiles_has_none() -> None:
 
 
 def test_a_storage_of_another_account_stops() -> None:
-    """The service answers 200 to a PUT and keeps the old account (envstorage-put-existing-accountname-ignored)."""
-    storage = observed.Resource(samples.answer("envstorage-put-existing-accountname-ignored"))
+    """The service answers 200 to a PUT and keeps the old account."""
+    storage = observed.Resource(answers.environment_storage(account="aistorageother"))
 
     step = planned(wanted.environment(), replace(wanted.stack(), storage=storage))[Kind.STORAGE]
 
     assert isinstance(step.blocked, outcome.Stalled)
-    assert "accountName is 'anfmza', wanted 'phi3storage'" in step.blocked.message
+    assert "accountName is 'aistorageother', wanted 'phi3storage'" in step.blocked.message
 
 
 @pytest.mark.parametrize("spec", [{}, {"containerApps": wanted.profiles(wanted.PROFILE, wanted.T4)}])
@@ -311,15 +311,14 @@ def test_an_operation_in_flight_holds_the_step(spec: dict[str, Any]) -> None:
     step = planned(wanted.environment(**spec), replace(seen, environment=busy))[Kind.ENVIRONMENT]
 
     message = "managedEnvironment phi3-env is Updating"
-    since = observed.moment("2025-05-24T17:37:37.4399499")
+    since = observed.moment(answers.CREATED)
     assert step.blocked == outcome.InProgress(Reason.PROVISIONING, message, since)
     assert step.ready is None
 
 
 def test_a_failed_environment_may_be_written() -> None:
-    """A failed PATCH leaves it usable to a later one (recorded: managedenv-patch-result-200-but-failed)."""
-    recorded = samples.answer("managedenv-patch-result-200-but-failed")
-    failed = observed.Resource({**recorded, "tags": {tags.OWNER: "prod/Environment/gpu-west"}})
+    """A failed PATCH leaves it usable to a later one."""
+    failed = observed.Resource({**answers.environment_failed(), "tags": {tags.OWNER: "prod/Environment/gpu-west"}})
     one = wanted.environment(location="eastus", containerApps=wanted.profiles(wanted.T4))
 
     action = planned(one, replace(wanted.stack(), environment=failed))[Kind.ENVIRONMENT].ready
@@ -327,7 +326,7 @@ def test_a_failed_environment_may_be_written() -> None:
     assert action is not None
     assert [profile["name"] for profile in action.body["properties"]["workloadProfiles"]] == [
         "Consumption",
-        "my-d8",
+        "cpu-d8",
         "T4",
     ]
 

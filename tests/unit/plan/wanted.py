@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from controller.model import content, desired, identity, observed, tags
 from controller.plan import actions, planner, workload
-from tests.unit import samples
+from tests.unit import answers
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 GROUP_ID = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-phi3"
@@ -69,15 +69,15 @@ def answered(wanted: desired.Environment, plan: actions.Plan) -> observed.Stack:
     """The stack after every Create of the plan, as the service answers a GET of each."""
     bodies = {step.kind.label: step.action.body for step in plan.steps if step.action and step.action.verb == "Create"}
     at = ids(wanted)
-    account = copy.deepcopy(samples.answer("storageaccount-poll-done"))
+    account = answers.storage_account()
     account |= {"id": at.account, "name": at.names.account, **_top(bodies["storageAccount"])}
     account["sku"] = bodies["storageAccount"]["sku"] | {"tier": "Standard"}
-    share = copy.deepcopy(samples.answer("fileshare-arm-get"))
+    share = answers.file_share()
     share["properties"] |= bodies["fileShare"]["properties"]
-    workspace = copy.deepcopy(samples.answer("loganalytics-put-create"))
+    workspace = answers.workspace_accepted()
     workspace |= _top(bodies["workspace"])
     workspace["properties"]["provisioningState"] = "Succeeded"
-    storage = copy.deepcopy(samples.answer("envstorage-put-create"))
+    storage = answers.environment_storage()
     facts = bodies["environmentStorage"]["properties"]["azureFile"]
     storage |= {"name": at.names.storage}
     storage["properties"]["azureFile"] = {key: value for key, value in facts.items() if key != "accountKey"}
@@ -94,9 +94,8 @@ def answered(wanted: desired.Environment, plan: actions.Plan) -> observed.Stack:
 
 
 def answered_environment(at: identity.Ids, sent: Mapping[str, Any]) -> observed.Resource:
-    """Recorded: managedenv-put-create-gpu and managedenv-get-succeeded-gpu: the region's display name, no shared key,
-    enableFips added, Consumption first."""
-    body = copy.deepcopy(samples.answer("managedenv-get-succeeded-gpu"))
+    """What a GET gives after a PUT: the region's display name, no shared key, enableFips added, Consumption first."""
+    body = answers.environment()
     body |= {"id": at.environment, "name": at.names.environment, **_top(sent), "location": "West US 3"}
     logs = sent["properties"]["appLogsConfiguration"]
     customer = logs["logAnalyticsConfiguration"]["customerId"]
@@ -135,10 +134,9 @@ def plan_app(
 
 
 def answered_app(sent: Mapping[str, Any], *, name: str = "phi3") -> observed.Resource:
-    """What a GET gives after a PUT: containerapp-put-create-azurefile and containerapp-get-succeeded-azurefile, and
-    the other normalisations recorded: secrets by name, falsy members of traffic dropped, memory and ephemeral storage
-    rewritten, enum words and regions in the service's casing, absent booleans false."""
-    body = copy.deepcopy(samples.answer("containerapp-get-succeeded-azurefile"))
+    """What a GET gives after a PUT, normalised as the service does: secrets by name, falsy members of traffic dropped,
+    memory and ephemeral storage rewritten, enum words and regions in the service's casing, absent booleans false."""
+    body = answers.app()
     given = copy.deepcopy(dict(sent))
     properties, config = given["properties"], given["properties"]["configuration"]
     body |= {"id": f"{GROUP_ID}/providers/Microsoft.App/containerapps/{name}", "name": name, **_top(given)}
@@ -185,8 +183,8 @@ def workload_of(
 
 
 def revision(app: observed.Resource, name: str, **properties: Any) -> observed.Resource:
-    """A healthy revision with the app's template (recorded: revisions-list-activating)."""
-    first = copy.deepcopy(samples.answer("revisions-list-activating")["value"][0])
+    """A healthy revision with the app's template."""
+    first = answers.revisions_starting()[0]
     first |= {"name": name}
     first["properties"] |= {"template": app.properties["template"]} | properties
     return observed.Resource(first)
