@@ -131,6 +131,16 @@ def config(source: manifest.Source, *, view: objects.View, app: desired.Inferenc
     }
 
 
+async def record(one: Controller, path: Path) -> None:
+    """Write the first app's values to `path`, if there is an app. Raises OutcomeError and OSError."""
+    source = one.loop.source
+    if source is None:
+        return
+    for loaded in source.apps[:1]:
+        view = await one.reconciler.look(source, (loaded.object.kind, loaded.name))
+        write_config(path, config(source, view=view, app=loaded.object))
+
+
 def write_config(path: Path, values: dict[str, str]) -> None:
     """Write the values where AI Toolkit looks for them; one app's: the file has room for one."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import aiohttp
 import structlog
 
-from controller import assembly, loop, objects, settings, views
+from controller import assembly, loop, settings, views
 from controller.model import conditions, outcome
 from controller.plan import actions, render
 from controller.sources import content, manifest, secrets
@@ -45,7 +45,7 @@ async def plan(chosen: settings.Settings, source: manifest.Source, *, output: Fo
         for key in source.keys:
             try:
                 plans["/".join(key)] = (await one.reconciler.look(source, key)).plan
-            except (outcome.OutcomeError, content.ContentError, secrets.SecretError) as error:
+            except outcome.OutcomeError as error:
                 problems.append(f"{'/'.join(key)}: {error}")
     _show_plans(plans, output=output, whole=not problems)
     views.problems(views.console(sys.stderr), problems)
@@ -199,14 +199,9 @@ def _config_writer(one: assembly.Controller) -> store.Subscriber:
 
 async def _write_config(one: assembly.Controller) -> list[str]:
     """Write the first app's values; what went wrong, if anything did."""
-    source = one.loop.source
-    if source is None or not source.apps:
-        return []
-    app_ = source.apps[0].object
     try:
-        view: objects.View = await one.reconciler.look(source, (app_.kind, app_.metadata.name))
-        assembly.write_config(CONFIG, assembly.config(source, view=view, app=app_))
-    except (outcome.OutcomeError, content.ContentError, secrets.SecretError, OSError) as error:
+        await assembly.record(one, CONFIG)
+    except (outcome.OutcomeError, OSError) as error:
         return [f"{CONFIG} wasn't written: {error}"]
     return []
 

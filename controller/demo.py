@@ -40,6 +40,9 @@ class DemoError(Exception):
     """The demo can't go on; the message is for people."""
 
 
+_FAILURES = (DemoError, outcome.OutcomeError, lifecycle.LifecycleError, http.ServeError, aiohttp.ClientError, OSError)
+
+
 @dataclass(frozen=True)
 class Demo:
     """One run. `stay` keeps it up until Ctrl-C once the model answered."""
@@ -64,7 +67,7 @@ class Demo:
         with tempfile.TemporaryDirectory(prefix="acaops-demo-") as folder, loop.signals(stop.set, _interrupt):
             try:
                 return await self._in(Path(folder), stop=stop, began=began)
-            except (DemoError, lifecycle.LifecycleError, http.ServeError, aiohttp.ClientError) as error:
+            except _FAILURES as error:
                 views.problems(views.console(sys.stderr), [str(error)])
                 return 1
 
@@ -89,7 +92,7 @@ class Demo:
             if not await _unless(stop, main):
                 return 130
             answer = await self._answer(one)
-            await self._record(one)
+            await assembly.record(one, self.config)
         self._print(one, answer, seconds=time.monotonic() - began, port=port)
         if self.stay:
             async with assembly.watching(one, chosen):
@@ -126,12 +129,6 @@ class Demo:
             }
             told = await _told(session, "POST", "/v1/chat/completions", body=question)
             return str(told["choices"][0]["message"]["content"])
-
-    async def _record(self, one: assembly.Controller) -> None:
-        """Write the six values AI Toolkit keeps, where it looks for them."""
-        for app in self.source.apps[:1]:
-            view = await one.reconciler.look(self.source, ("InferenceApp", app.name))
-            assembly.write_config(self.config, assembly.config(self.source, view=view, app=app.object))
 
     def _print(self, one: assembly.Controller, answer: str, *, seconds: float, port: int) -> None:
         endpoint = _plain(_endpoint(one))
