@@ -27,6 +27,7 @@ Json = Mapping[str, Any]
 
 PIPE_WIDTH = 200
 MESSAGE_ROOM = 32
+NAME_ROOM = 48
 REFRESHES_PER_SECOND = 4
 
 _STYLES = {"done": "green", "working": "cyan", "waiting": "dim", "failed": "red"}
@@ -118,7 +119,7 @@ class Progress:
     def _table(self) -> Table:
         table = Table("OBJECT", "STEP", "", "STATE", "MESSAGE", box=None, pad_edge=False, header_style="bold")
         now = self._clock()
-        for shown in self._objects.values():
+        for _, shown in sorted(self._objects.items()):
             for index, step in enumerate((shown.headline, *shown.steps)):
                 table.add_row(
                     Text(shown.name if index == 0 else "", style="bold"),
@@ -309,7 +310,9 @@ def _plain(text: str) -> str:
 
 
 def _last_segment(resource: str) -> str:
-    return _plain(resource.rstrip("/").rsplit("/", 1)[-1])
+    """The resource's own name; of a long one, such as a bundle's, its first characters."""
+    name = _plain(resource.rstrip("/").rsplit("/", 1)[-1])
+    return name if len(name) <= NAME_ROOM else f"{name[:12]}…"
 
 
 def _short(digest: str | None) -> str:
