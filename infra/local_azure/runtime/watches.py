@@ -7,7 +7,9 @@ is told as unhealthy, and what to do about it is the container's business.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from infra.local_azure import clock, replicas
@@ -15,6 +17,9 @@ from infra.local_azure.runtime import probes
 
 LEAST_PERIOD_S = 0.25
 LEAST_TIMEOUT_S = 1.0
+LEAST_STARTUP_S = 60.0
+"""Starting takes its real time however fast Azure's goes, so a startup probe gives up after its budget in scaled time or
+this many real seconds, whichever is later, but never later than its budget in real time."""
 
 
 class Told(Protocol):
@@ -80,10 +85,16 @@ class Watch:
             self._told.unhealthy(why)
         return verdict is probes.Verdict.FAILED
 
+    def _patient(self, probe: replicas.Probe) -> replicas.Probe:
+        """The startup probe with the failures it may have at this clock's pace."""
+        period = self._time.real(probe.period, least=LEAST_PERIOD_S)
+        budget = min(probe.period * probe.failure_threshold, LEAST_STARTUP_S)
+        return replace(probe, failure_threshold=max(probe.failure_threshold, math.ceil(budget / period)))
+
     async def _each(self, kind: str, done: Callable[[probes.Verdict, str], bool]) -> probes.Verdict:
         """Check again and again; returns the verdict at which `done` says so. Delays run from the start."""
         probe = self._probes[kind]
-        tally = probes.Tally(probe)
+        tally = probes.Tally(self._patient(probe) if kind == probes.STARTUP else probe)
         lived = asyncio.get_running_loop().time() - self._born
         await self._sleep(max(0.0, self._time.real(probe.initial_delay) - lived))
         while True:

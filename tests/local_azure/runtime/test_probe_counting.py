@@ -91,16 +91,18 @@ class Script:
         self.told.append("unhealthy")
 
 
-async def played(script: Script, *given: replicas.Probe, until: Callable[[], bool]) -> list[str]:
+async def played(
+    script: Script, *given: replicas.Probe, until: Callable[[], bool], time: clock.Clock | None = None
+) -> list[str]:
     watch = watches.Watch(
         given,
-        time=clock.ManualClock(datetime(2026, 1, 1, tzinfo=UTC)),
+        time=time or clock.ManualClock(datetime(2026, 1, 1, tzinfo=UTC)),
         ask=script.ask,
         told=script,
         sleep=script.sleep,
     )
     task = asyncio.create_task(watch.run())
-    for _ in range(200):
+    for _ in range(1000):
         if until() or task.done():
             break
         await asyncio.sleep(0)
@@ -122,6 +124,15 @@ async def test_a_startup_probe_that_never_passes_makes_the_container_unhealthy()
     script = Script(startup="--+")
     told = await played(script, probe("Startup", failure_threshold=2), until=lambda: "started" in script.told)
     assert told == ["Startup-", "Startup-", "unhealthy"]
+
+
+@pytest.mark.parametrize(("period", "failures", "checks"), [(2.0, 3, 24), (60.0, 10, 240)])
+async def test_a_fast_clock_leaves_a_container_its_time_to_start(period: float, failures: int, checks: int) -> None:
+    """Four checks a second, for the real length of a short budget and for a minute of a long one."""
+    script = Script(startup="-" * 1000)
+    given = probe("Startup", period=period, failure_threshold=failures)
+    told = await played(script, given, until=lambda: False, time=clock.ScaledClock(0))
+    assert told == ["Startup-"] * checks + ["unhealthy"]
 
 
 async def test_readiness_goes_down_and_up_again_without_a_restart() -> None:
