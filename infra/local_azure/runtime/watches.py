@@ -18,7 +18,7 @@ from infra.local_azure.runtime import probes
 LEAST_PERIOD_S = 0.25
 LEAST_TIMEOUT_S = 1.0
 LEAST_STARTUP_S = 60.0
-"""Starting takes its real time however fast Azure's goes, so a startup probe gives up after its budget in scaled time or
+"""Starting takes its real time however fast Azure's goes: a startup probe gives up after its budget in scaled time or
 this many real seconds, whichever is later, but never later than its budget in real time."""
 
 
