@@ -39,8 +39,15 @@ async def until(look: Callable[[], Awaitable[T | None]], what: str, *, within: f
 
 
 def environ(server: lifecycle.Running) -> dict[str, str]:
-    """This process's environment, pointed at `server`."""
-    return {**os.environ, **lifecycle.environment(server), "PYTHONPATH": str(ROOT)}
+    """This process's environment, pointed at `server`. What a killed controller leaves goes where the server's state
+    goes."""
+    server.state.joinpath("tmp").mkdir(exist_ok=True)
+    return {
+        **os.environ,
+        **lifecycle.environment(server),
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(server.state / "tmp"),
+    }
 
 
 async def acaops(*arguments: str, env: Mapping[str, str], cwd: Path) -> tuple[int, str, str]:
