@@ -180,9 +180,10 @@ def _conditions(steps: Sequence[StepReport], told: _Teller) -> tuple[conditions.
 
 
 def _sentence(step: StepReport) -> str:
-    """The step's message, with its name before it where it doesn't begin so itself."""
+    """The step's message, with its name before it where it doesn't begin so itself. A pass as a whole, which has no
+    resource, needs no name."""
     message = step.outcome.message
-    return message if message.startswith(step.name) else f"{step.name}: {message}"
+    return message if not step.resource or message.startswith(step.name) else f"{step.name}: {message}"
 
 
 def _need(verdict: outcome.Outcome, *, now: datetime, interval: float, retry: float | None) -> Requeue:

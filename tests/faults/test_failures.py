@@ -142,7 +142,7 @@ async def test_a_pass_that_takes_too_long(built: Stack) -> None:
     built.restart(held)
     built.write(environment(), app(scale=SCALED, timeout="1s"))
     await built.one_pass(APP)
-    assert built.told() == ("Reconciling", "Timeout", "pass: not done after 1 s, the most a pass may take")
+    assert built.told() == ("Reconciling", "Timeout", "not done after 1 s, the most a pass may take")
     written = len(built.writes())
     held.release.set()
     await built.converge()

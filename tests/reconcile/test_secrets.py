@@ -86,7 +86,7 @@ async def test_a_missing_secret_stops_the_app(secretive: Stack, monkeypatch: pyt
     assert secretive.told() == (
         "Stalled",
         "SecretNotFound",
-        "pass: secret api-keys: the environment variable TEST_API_KEYS isn't set",
+        "secret api-keys: the environment variable TEST_API_KEYS isn't set",
     )
     assert written == secretive.writes()
     assert secretive.status().endpoint
