@@ -173,6 +173,16 @@ async def test_without_a_ready_replica_the_answer_is_503(world: World, ready: tu
     assert text.startswith("upstream connect error or disconnect/reset before headers.")
 
 
+async def test_a_replica_that_is_not_ready_is_not_asked(world: World) -> None:
+    """Although it listens: a model may still be loading behind the port."""
+    loading = replica("app--one-0", await world.listen(says("loading")), ready=False)
+    world.runtime.found["app--one"] = (loading, replica("app--one-1", await world.listen(says("ready"))))
+    world.site(("app--one", 100))
+    assert {await world.text() for _ in range(4)} == {(200, "ready")}
+    world.runtime.found["app--one"] = (loading,)
+    assert (await world.text())[0] == 503
+
+
 async def test_weights_split_the_requests(world: World) -> None:
     """80 to 20 is exactly that over ten requests; a weight of 0 gets none."""
     for key in ("app--a", "app--b", "app--c"):
