@@ -175,7 +175,7 @@ async def _checked(view: View, wanted: desired.InferenceApp, *, memory: Memory, 
     live = seen.revision(name) if seen else None
     if seen is None or rollout is None or check is None or live is None or view.plan.pending:
         return view
-    if not health.healthy(live) or template.release_of(live.properties.get("template") or {}) != rollout.release:
+    if not health.healthy(live) or _running(seen, live.name) != rollout.release:
         return view
     streak = memory.streaks.setdefault(str(seen.app.id if seen.app else ""), Streak())
     if (streak.release, streak.revision) != (rollout.release, live.name):

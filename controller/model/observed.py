@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -123,7 +123,6 @@ class Workload:
     replicas: tuple[Resource, ...] = ()
     published: Published | None = None
     check: Check | None = None
-    notes: tuple[str, ...] = field(default=())
 
     def revision(self, name: str | None) -> Resource | None:
         """The listed revision called `name`."""

@@ -213,7 +213,7 @@ def configuration(app: desired.InferenceApp, *, secrets: Mapping[str, SecretStr]
 
 
 def wanted(
-    app: desired.InferenceApp, *, location: str | None, environment_id: str, body: Json, config: Json
+    app: desired.InferenceApp, *, location: str | None, environment_id: str, body: Mapping[str, Any], config: Json
 ) -> bodies.Wanted:
     """The whole container app."""
     properties = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from pydantic import SecretStr
@@ -45,9 +46,9 @@ class App:
     def id(self) -> str:
         return self.ids.app(self.name)
 
-    @property
-    def template(self) -> dict[str, Any]:
-        """The owned part of the template, release included."""
+    @cached_property
+    def template(self) -> Mapping[str, Any]:
+        """The owned part of the template, release included; rendered once."""
         return template.template(
             self.wanted,
             container=_container_name(self.seen.app, name=self.name),

@@ -20,15 +20,20 @@ def app(subscription: str, *, image: str) -> dict[str, Any]:
     }
 
 
+async def made(local: Any, arm: Any, *, time: clock.ManualClock) -> None:
+    """A group, an environment and an app whose first revision runs."""
+    await arm("PUT", "/resourcegroups/rg", {"location": "westus3"})
+    await arm("PUT", f"{GROUP}/managedEnvironments/env", {"location": "westus3", "properties": {}})
+    time.advance(104)
+    await arm("PUT", APP, app(local.subscription, image="a"))
+    time.advance(20)
+
+
 async def test_running_revisions_run_again_and_operations_end(state: Path, serve: Any, plain: Any) -> None:
     """Stopped in the middle of an update: the old revision serves again, the new one is made and takes over."""
     time = clock.ManualClock(datetime.now(UTC))
     async with serve(state, time) as local, plain(local) as arm:
-        await arm("PUT", "/resourcegroups/rg", {"location": "westus3"})
-        await arm("PUT", f"{GROUP}/managedEnvironments/env", {"location": "westus3", "properties": {}})
-        time.advance(104)
-        await arm("PUT", APP, app(local.subscription, image="a"))
-        time.advance(20)
+        await made(local, arm, time=time)
         first = (await arm("GET", APP)).body["properties"]["latestReadyRevisionName"]
         await arm("PATCH", APP, {"properties": app(local.subscription, image="b")["properties"]})
         time.advance(3)
@@ -52,11 +57,7 @@ async def test_a_revision_caught_stopping_is_stopped(state: Path, serve: Any, pl
     """Its processes ended with the server; it doesn't come back."""
     time = clock.ManualClock(datetime.now(UTC))
     async with serve(state, time) as local, plain(local) as arm:
-        await arm("PUT", "/resourcegroups/rg", {"location": "westus3"})
-        await arm("PUT", f"{GROUP}/managedEnvironments/env", {"location": "westus3", "properties": {}})
-        time.advance(104)
-        await arm("PUT", APP, app(local.subscription, image="a"))
-        time.advance(20)
+        await made(local, arm, time=time)
         name = (await arm("GET", APP)).body["properties"]["latestRevisionName"]
         await arm("POST", f"{APP}/revisions/{name}/deactivate")
     async with serve(state, time) as local, plain(local) as arm:
