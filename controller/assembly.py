@@ -7,16 +7,16 @@ import contextlib
 import importlib.metadata
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from controller import loop, objects, reconcile, settings
+from controller import follow, loop, objects, reconcile, settings
 from controller.cloud import azure
 from controller.model import desired
 from controller.plan import planner
-from controller.sources import manifest, watch
+from controller.sources import manifest, origin
 from controller.status import store
 from controller.telemetry import http, metrics
 
@@ -25,10 +25,11 @@ VERSION = importlib.metadata.version("acaops")
 
 @dataclass(frozen=True)
 class Controller:
-    """One controller over one state folder."""
+    """One controller over one desired state. `asks` is where somebody may ask for another load of it."""
 
     cloud: azure.Azure
     loop: loop.Loop
+    asks: follow.Asks = field(default_factory=follow.Asks)
 
     @property
     def statuses(self) -> store.Store:
@@ -42,16 +43,18 @@ class Controller:
 @contextlib.asynccontextmanager
 async def controller(chosen: settings.Settings) -> AsyncIterator[Controller]:
     """A controller that has not looked at anything yet. Leaving lets the looks in hand end."""
-    statuses = store.Store(store.SourceStatus(str(chosen.folder)))
+    source = origin.Remote(chosen.git, cache=chosen.cache) if chosen.git else origin.Folder(chosen.folder)
+    statuses = store.Store(store.SourceStatus(source.label))
     told = metrics.Metrics(version=VERSION, inventory=chosen.inventory)
     scope = planner.Scope(chosen.inventory, chosen.allow)
     async with azure.Azure(chosen.cloud) as cloud:
         reconciler = reconcile.Reconciler(cloud, statuses, told, scope, lambda: datetime.now(UTC))
-        running = loop.Loop(chosen.folder, reconciler, chosen.backoff)
+        running = loop.Loop(source, reconciler, chosen.backoff)
         try:
             yield Controller(cloud, running)
         finally:
             await running.close()
+            await source.close()
 
 
 @contextlib.asynccontextmanager
@@ -64,7 +67,6 @@ async def serving(one: Controller, chosen: settings.Settings) -> AsyncIterator[i
         return status.as_json() if status else None
 
     def exposition() -> tuple[bytes, str]:
-        told.queued(one.loop.queued)
         return told.exposition(), metrics.CONTENT_TYPE
 
     answers = http.Answers(
@@ -77,44 +79,6 @@ async def serving(one: Controller, chosen: settings.Settings) -> AsyncIterator[i
     app = http.application(answers, version=VERSION, inventory=chosen.inventory)
     async with http.serve(app, chosen.host, port=chosen.port) as port:
         yield port
-
-
-@contextlib.asynccontextmanager
-async def watching(one: Controller, chosen: settings.Settings) -> AsyncIterator[None]:
-    """Load again on every change below the state folder or a content folder while inside, and now and then without."""
-    turn = asyncio.Event()
-    changed: set[Path] = set()
-
-    def on_change(folders: frozenset[Path]) -> None:
-        changed.update(folders)
-        turn.set()
-
-    async with watch.Watch(on_change, debounce=chosen.debounce) as watched:
-
-        async def follow() -> None:
-            while True:
-                watched.set_folders(_folders(one))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(chosen.resync):
-                        await turn.wait()
-                turn.clear()
-                folders = frozenset(changed)
-                changed.clear()
-                await one.loop.load(folders)
-
-        following = asyncio.create_task(follow(), name="watch")
-        try:
-            yield
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-
-
-def _folders(one: Controller) -> set[Path]:
-    """The state folder and every content folder, absolute. While the state doesn't load, the state folder alone."""
-    source = one.loop.source
-    contents = (path for app in source.apps for path, _ in app.contents) if source else ()
-    return {one.loop.folder.absolute(), *contents}
 
 
 def config(source: manifest.Source, *, view: objects.View, app: desired.InferenceApp) -> dict[str, str]:

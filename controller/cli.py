@@ -10,19 +10,16 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import shlex
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
-from urllib.parse import urlsplit
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer import core
 
-from controller import assembly, commands, settings, views
+from controller import assembly, commands, configuration, flags, settings, views
 from controller.sources import manifest
 from controller.telemetry import log as logs
 
@@ -61,22 +58,7 @@ app = typer.Typer(
 local = typer.Typer(invoke_without_command=True, context_settings=NAMES)
 app.add_typer(local, name="local")
 
-Folder = Annotated[Path, typer.Argument(help="The state folder.", show_default=True)]
-Cloud = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL", envvar="ACAOPS_CLOUD", help="The cloud's resource manager, https://… [default: public Azure]."
-    ),
-]
-Inventory = Annotated[
-    str, typer.Option(metavar="NAME", help="Names this set of objects in owner tags; two controllers need two names.")
-]
-Allow = Annotated[
-    list[str] | None,
-    typer.Option(metavar="SUBSCRIPTION[/GROUP]", help="What may be touched; repeatable [default: everything]."),
-]
 Output = Annotated[commands.Form, typer.Option("--output", "-o", help="For people or for programs.")]
-LogLevel = Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="The least that is logged.")]
 AzurePort = Annotated[
     int, typer.Option(metavar="PORT", min=0, max=65_535, help="The local Azure's; 0 for any free one.")
 ]
@@ -92,8 +74,6 @@ WriteConfig = Annotated[
 DESIRED = Path("desired_state")
 STATE = Path(os.environ.get("ACAOPS_LOCAL_STATE", "~/.local/state/acaops/local")).expanduser()
 State = Annotated[Path, typer.Option(metavar="FOLDER", help="Where it keeps its state.")]
-INVENTORY = re.compile(r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-GUARDED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(/[-\w.()]{1,90})?")
 
 
 @app.callback()
@@ -123,7 +103,7 @@ def local_azure(context: typer.Context) -> None:
 
 
 @app.command()
-def validate(folder: Folder = DESIRED) -> None:
+def validate(folder: Annotated[Path, typer.Argument(help="The state folder.")] = DESIRED) -> None:
     """Check the state folder and every content folder.
 
     It talks to nobody. Each problem is told with its file, line and column.
@@ -138,31 +118,30 @@ def validate(folder: Folder = DESIRED) -> None:
 
 
 @app.command()
+@flags.taken("source", "cloud")
 def plan(
-    folder: Folder = DESIRED,
-    cloud: Cloud = None,
-    inventory: Inventory = "default",
-    allow: Allow = None,
+    *,
+    chosen: settings.Settings,
+    rev: Annotated[
+        str | None, typer.Option(metavar="COMMIT", help="Show what this commit would change, not what is there now.")
+    ] = None,
     output: Output = "text",
 ) -> None:
     """Show what would change and why, writing nothing.
 
     Exit 0: nothing would change, 2: something would, 1: an error.
 
-    Example: acaops plan desired_state/ -o json
+    Example: acaops plan desired_state/ --rev HEAD~1 -o json
     """
-    source = _loaded(folder)
-    chosen = _settings(folder, cloud=cloud, inventory=inventory, allow=allow)
     _log("error")
-    raise typer.Exit(_run(commands.plan(chosen, source, output=output)))
+    raise typer.Exit(_run(commands.plan(chosen, rev=rev, output=output)))
 
 
 @app.command()
+@flags.taken("source", "cloud")
 def once(
-    folder: Folder = DESIRED,
-    cloud: Cloud = None,
-    inventory: Inventory = "default",
-    allow: Allow = None,
+    *,
+    chosen: settings.Settings,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for everything to settle.")] = 3600.0,
     write_config: WriteConfig = False,
 ) -> None:
@@ -172,39 +151,32 @@ def once(
 
     Example: acaops once desired_state/ --cloud https://127.0.0.1:8443
     """
-    source = _loaded(folder)
-    chosen = _settings(folder, cloud=cloud, inventory=inventory, allow=allow)
     _log("error")
-    raise typer.Exit(_run(commands.once(chosen, source, seconds=timeout, write_config=write_config)))
+    raise typer.Exit(_run(commands.once(chosen, seconds=timeout, write_config=write_config)))
 
 
 @app.command()
-def run(
-    folder: Folder = DESIRED,
-    cloud: Cloud = None,
-    inventory: Inventory = "default",
-    allow: Allow = None,
-    host: Annotated[str, typer.Option(help="The address that health, status and metrics are served on.")] = "127.0.0.1",
-    port: StatusPort = 8080,
-    log_level: LogLevel = "info",
-    write_config: WriteConfig = False,
-) -> None:
-    """The daemon: watch, diff, reconcile, until SIGTERM or Ctrl-C.
+@flags.taken("source", "cloud", "daemon")
+def run(*, chosen: settings.Settings, write_config: WriteConfig = False) -> None:
+    """The daemon: watch or fetch, diff, reconcile, until SIGTERM or Ctrl-C.
 
-    Example: acaops run desired_state/ --allow 00000000-0000-0000-0000-000000000000/rg-phi3
+    SIGHUP makes it look at everything at once.
+
+    Example: acaops run --repo https://github.com/contoso/models --ref main --path desired_state
     """
-    chosen = replace(_settings(folder, cloud=cloud, inventory=inventory, allow=allow), host=host, port=port)
-    _log(log_level)
+    _log(chosen.log_level)
     raise typer.Exit(_run(commands.daemon(chosen, write_config=write_config)))
 
 
 @app.command()
+@flags.taken("source", "cloud", folder="option")
 def status(
     name: Annotated[str | None, typer.Argument(help="One object's name [default: all].")] = None,
-    folder: Annotated[Path, typer.Option(help="Looked at where no daemon answers.")] = DESIRED,
-    cloud: Cloud = None,
-    inventory: Inventory = "default",
-    url: Annotated[str, typer.Option(metavar="URL", help="The daemon's address.")] = "http://127.0.0.1:8080",
+    *,
+    chosen: settings.Settings,
+    url: Annotated[
+        str, typer.Option(metavar="URL", envvar="ACAOPS_URL", help="The daemon's address.")
+    ] = "http://127.0.0.1:8080",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every two seconds.")] = False,
     output: Output = "text",
 ) -> None:
@@ -215,13 +187,25 @@ def status(
     Example: acaops status phi3-chat -o json
     """
     _log("error")
-    chosen = _settings(folder, cloud=cloud, inventory=inventory, allow=None)
     raise typer.Exit(_run(commands.status(chosen, url=url, name=name, watch=watch, output=output)))
+
+
+@app.command("settings")
+@flags.taken("source", "cloud", "daemon")
+def show_settings(*, choices: configuration.Choices, output: Output = "text") -> None:
+    """Show every setting, and whether it comes from a flag, a variable, the settings file or the default.
+
+    A setting is the flag `--fetch-interval`, the variable ACAOPS_FETCH_INTERVAL or the key `fetch-interval` of the
+    file, in this order. Secrets are never shown.
+
+    Example: acaops settings --config acaops.yaml -o json
+    """
+    commands.show_settings(choices, output=output)
 
 
 @app.command()
 def demo(
-    folder: Folder = DESIRED,
+    folder: Annotated[Path, typer.Argument(help="The state folder.")] = DESIRED,
     time_scale: TimeScale = 20.0,
     port: AzurePort = 8443,
     status_port: StatusPort = 8080,
@@ -235,10 +219,8 @@ def demo(
     with _local_azure():
         from controller import demo as demonstration
 
-    source = _loaded(folder)
-    chosen = replace(_settings(folder, cloud=None, inventory="default", allow=None), port=status_port)
-    stay = sys.stdout.isatty()
-    show = demonstration.Demo(chosen, source, time_scale=time_scale, azure_port=port, config=commands.CONFIG, stay=stay)
+    source, chosen = _loaded(folder), settings.Settings(folder, port=status_port)
+    show = demonstration.Demo(chosen, source, time_scale=time_scale, azure_port=port, stay=sys.stdout.isatty())
     raise typer.Exit(_run(show.run()))
 
 
@@ -279,17 +261,6 @@ def local_reset(state: State = STATE) -> None:
     with _local_azure() as lifecycle, _told(lifecycle.LifecycleError):
         lifecycle.reset(state)
         typer.echo("stopped, state removed")
-
-
-def _settings(folder: Path, *, cloud: str | None, inventory: str, allow: list[str] | None) -> settings.Settings:
-    if cloud is not None and (not cloud.startswith("https://") or not urlsplit(cloud).hostname):
-        _refuse([f"--cloud {cloud}: must be an address that begins with https://; tokens are never sent in the clear"])
-    if not INVENTORY.fullmatch(inventory):
-        _refuse([f"--inventory {inventory}: must be lower-case letters, digits and inner hyphens, at most 63"])
-    for place in allow or ():
-        if not GUARDED.fullmatch(place):
-            _refuse([f"--allow {place}: must be SUBSCRIPTION or SUBSCRIPTION/GROUP, the subscription by its id"])
-    return settings.Settings(folder, cloud=cloud, inventory=inventory, allow=tuple(allow or ()))
 
 
 def _loaded(folder: Path) -> manifest.Source:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +19,10 @@ from typing import Any, Literal
 import aiohttp
 import structlog
 
-from controller import assembly, loop, settings, views
+from controller import assembly, configuration, follow, loop, settings, views
 from controller.model import conditions, outcome
 from controller.plan import actions, render
-from controller.sources import content, manifest, secrets
+from controller.sources import content, git, manifest, repository, secrets, worktree
 from controller.status import store, summarize
 from controller.telemetry import http
 
@@ -35,22 +35,49 @@ ASK_SECONDS = 10.0
 INTERRUPTED = 130
 
 
-async def plan(chosen: settings.Settings, source: manifest.Source, *, output: Form) -> int:
-    """Exit status 0: nothing to change, 2: something, 1: an object can't be planned, or something is in the way."""
+class _RefusedError(Exception):
+    """The command can't go on; the problems are for people."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+async def plan(chosen: settings.Settings, *, rev: str | None, output: Form) -> int:
+    """Exit status 0: nothing to change, 2: something, 1: an object can't be planned, or something is in the way. With
+    `rev`, of that commit."""
     plans: dict[str, actions.Plan] = {}
     problems: list[str] = []
-    async with assembly.controller(chosen) as one:
-        if problems := await _unusable(one, source):
-            return _refused(problems)
-        for key in source.keys:
-            try:
-                plans["/".join(key)] = (await one.reconciler.look(source, key)).plan
-            except outcome.OutcomeError as error:
-                problems.append(f"{'/'.join(key)}: {error}")
+    try:
+        chosen = await _at(chosen, rev) if rev else chosen
+        async with assembly.controller(chosen) as one:
+            source = await _usable(one)
+            for key in source.keys:
+                try:
+                    plans["/".join(key)] = (await one.reconciler.look(source, key)).plan
+                except outcome.OutcomeError as error:
+                    problems.append(f"{'/'.join(key)}: {error}")
+    except _RefusedError as error:
+        return _refused(error.problems)
     _show_plans(plans, output=output, whole=not problems)
     views.problems(views.console(sys.stderr), problems)
     stopped = any(isinstance(step.blocked, outcome.Stalled) for one in plans.values() for step in one.steps)
     return 1 if problems or stopped else 2 if any(one.pending for one in plans.values()) else 0
+
+
+async def _at(chosen: settings.Settings, rev: str) -> settings.Settings:
+    """The same desired state at another commit; of a folder, in the work tree that it lies in."""
+    if chosen.git:
+        return replace(chosen, git=replace(chosen.git, ref=rev))
+    folder = chosen.folder.resolve()
+    top = worktree.top(folder)
+    if top is None:
+        raise _RefusedError([f"--rev {rev}: {chosen.folder} lies in no git work tree; name the repository by --repo"])
+    try:
+        sha = await repository.commit_of(top, rev)
+    except git.FetchError as error:
+        raise _RefusedError([f"--rev {rev}: {error}"]) from error
+    return replace(chosen, git=settings.Git(f"file://{top}", ref=sha, path=folder.relative_to(top).as_posix()))
 
 
 def _show_plans(plans: dict[str, actions.Plan], *, output: Form, whole: bool) -> None:
@@ -66,39 +93,40 @@ def _show_plans(plans: dict[str, actions.Plan], *, output: Form, whole: bool) ->
         print(f"{count} to write" if count else "nothing to change")
 
 
-async def once(chosen: settings.Settings, source: manifest.Source, *, seconds: float, write_config: bool) -> int:
+async def once(chosen: settings.Settings, *, seconds: float, write_config: bool) -> int:
     """Converge, `seconds` at most. Exit status 0: every object is Ready."""
     console = views.console(sys.stderr)
     stop = asyncio.Event()
     began = time.monotonic()
-    async with assembly.controller(chosen) as one:
-        if problems := await _unusable(one, source):
-            return _refused(problems)
-        with views.Progress(console) as progress, loop.signals(stop.set, _leave):
-            one.statuses.subscribe(lambda status: progress.update(status.as_json()))
-            await one.loop.load()
-            settled = await assembly.until_settled(one, seconds=seconds, stop=stop)
-        await one.loop.close()
-        ready = settled and all(loop.settled(status) for status in one.statuses.snapshot().objects)
-        lines = [] if ready else list(_unfinished(one, settled=settled, interrupted=stop.is_set()))
-        if write_config and ready:
-            lines += await _write_config(one)
-        _summary(one, seconds=time.monotonic() - began)
+    try:
+        async with assembly.controller(chosen) as one:
+            source = await _usable(one)
+            with views.Progress(console) as progress, loop.signals(stop.set, _leave):
+                one.statuses.subscribe(lambda status: progress.update(status.as_json()))
+                await one.loop.accept(source)
+                settled = await assembly.until_settled(one, seconds=seconds, stop=stop)
+            await one.loop.close()
+            ready = settled and all(loop.settled(status) for status in one.statuses.snapshot().objects)
+            lines = [] if ready else list(_unfinished(one, settled=settled, interrupted=stop.is_set()))
+            if write_config and ready:
+                lines += await _write_config(one)
+            _summary(one, seconds=time.monotonic() - began)
+    except _RefusedError as error:
+        return _refused(error.problems)
     views.problems(console, lines)
     return INTERRUPTED if stop.is_set() and not ready else 1 if lines else 0
 
 
 async def daemon(chosen: settings.Settings, *, write_config: bool) -> int:
-    """Watch and reconcile until a signal."""
+    """Follow the desired state and reconcile until a signal."""
     stop = asyncio.Event()
     try:
         async with assembly.controller(chosen) as one, assembly.serving(one, chosen) as port:
-            with loop.signals(stop.set, _leave):
-                log.info("serving", address=f"http://{chosen.host}:{port}", folder=str(chosen.folder))
+            with loop.signals(stop.set, _leave, again=one.asks.everything):
+                log.info("serving", address=f"http://{chosen.host}:{port}", source=one.loop.origin.label)
                 if write_config:
                     one.statuses.subscribe(_config_writer(one))
-                await one.loop.load()
-                async with assembly.watching(one, chosen):
+                async with follow.following(one.loop, one.asks, chosen):
                     await stop.wait()
     except http.ServeError as error:
         return _refused([str(error)])
@@ -110,7 +138,8 @@ async def status(chosen: settings.Settings, *, url: str, name: str | None, watch
     console = views.console(sys.stdout)
     while True:
         told = await _ask(url) or await _look(chosen)
-        problems, shown = told["source"]["problems"], [one for one in told["objects"] if name in (None, one["name"])]
+        problems = [*told["source"]["problems"], *filter(None, [told["source"].get("fetchError")])]
+        shown = [one for one in told["objects"] if name in (None, one["name"])]
         if not shown and not problems and name is not None:
             return _refused([_unknown(name, [one["name"] for one in told["objects"]])])
         if output == "json":
@@ -118,6 +147,8 @@ async def status(chosen: settings.Settings, *, url: str, name: str | None, watch
         else:
             if watch:
                 console.clear()
+            if line := views.source_line(told["source"]):
+                console.print(line)
             console.print(views.status_table({"objects": shown}))
         views.problems(views.console(sys.stderr), problems)
         if not watch:
@@ -142,16 +173,19 @@ async def _ask(url: str) -> dict[str, Any] | None:
 async def _look(chosen: settings.Settings) -> dict[str, Any]:
     """A read-only pass over every object, told in the daemon's shape."""
     async with assembly.controller(chosen) as one:
-        statuses = one.statuses
         try:
-            source = manifest.load(chosen.folder)
-        except manifest.LoadError as error:
-            statuses.source = replace(statuses.source, problems=tuple(str(problem) for problem in error.problems))
+            source = await one.loop.origin.load()
+        except (manifest.LoadError, git.FetchError) as error:
+            one.statuses.source = replace(one.statuses.source, problems=_told(error))
         else:
             for key in source.keys:
                 await one.reconciler.observe(source, key)
-            statuses.source = replace(statuses.source, revision=source.revision, loaded_at=one.reconciler.now())
-        return statuses.snapshot().as_json()
+            one.loop.tell(source)
+        return one.statuses.snapshot().as_json()
+
+
+def _told(error: manifest.LoadError | git.FetchError) -> tuple[str, ...]:
+    return tuple(map(str, error.problems)) if isinstance(error, manifest.LoadError) else (str(error),)
 
 
 def _unknown(name: str, known: list[str]) -> str:
@@ -212,10 +246,10 @@ def unpublishable(source: manifest.Source, *, memory: content.Memory, changing: 
     problems: list[str] = []
     for loaded in source.apps:
         try:
-            content.collect(loaded.contents, memory=memory)
+            content.collect(loaded.contents, top=loaded.top, memory=memory)
         except content.ContentError as error:
             if changing or not error.retriable:
-                problems += [f"{_place(loaded)}: {problem}" for problem in error.problems]
+                problems += [f"{_place(loaded)}: {loaded.shown(problem)}" for problem in error.problems]
     return problems
 
 
@@ -233,11 +267,27 @@ def _place(loaded: manifest.LoadedApp) -> str:
     return f"{loaded.file}:{loaded.line}:1"
 
 
-async def _unusable(one: assembly.Controller, source: manifest.Source) -> list[str]:
-    """What can't be published, known before anything is asked or touched. What was summed isn't summed again."""
+async def _usable(one: assembly.Controller) -> manifest.Source:
+    """The desired state, once it is known that it can be published: before anything is asked or touched. What was
+    summed isn't summed again. Raises _RefusedError."""
+    try:
+        source = await one.loop.origin.load()
+    except (manifest.LoadError, git.FetchError) as error:
+        raise _RefusedError(_told(error)) from error
     memory = one.reconciler.memory.hashes
-    found = await asyncio.to_thread(unpublishable, source, memory=memory, changing=False)
-    return found + _secret_problems(source)
+    problems = await asyncio.to_thread(unpublishable, source, memory=memory, changing=False)
+    if problems := problems + _secret_problems(source):
+        raise _RefusedError(problems)
+    return source
+
+
+def show_settings(choices: configuration.Choices, *, output: Form) -> None:
+    """Every setting with where it comes from."""
+    rows = configuration.table(choices)
+    if output == "json":
+        print(json.dumps({name: {"value": value, "origin": origin} for name, value, origin in rows}, indent=2))
+    else:
+        views.console(sys.stdout).print(views.settings_table(rows))
 
 
 def _refused(lines: list[str]) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 
 import aiohttp
 
-from controller import assembly, loop, observe, settings, views
+from controller import assembly, follow, loop, observe, settings, views
 from controller.cloud import network
 from controller.model import desired, outcome
 from controller.model.kinds import Kind
@@ -51,7 +51,6 @@ class Demo:
     source: manifest.Source
     time_scale: float
     azure_port: int
-    config: Path
     stay: bool
 
     async def run(self) -> int:
@@ -92,10 +91,9 @@ class Demo:
             if not await _unless(stop, main):
                 return 130
             answer = await self._answer(one)
-            await assembly.record(one, self.config)
         self._print(one, answer, seconds=time.monotonic() - began, port=port)
         if self.stay:
-            async with assembly.watching(one, chosen):
+            async with follow.following(one.loop, one.asks, chosen):
                 await _follow(one, stop)
         return 0
 

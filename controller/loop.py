@@ -18,9 +18,11 @@ import structlog
 
 from controller import objects, reconcile, settings
 from controller.model import conditions
-from controller.sources import manifest
+from controller.model.commit import Commit
+from controller.sources import git, manifest, origin
 from controller.status import store, summarize
 from controller.telemetry import log as logs
+from controller.telemetry import workqueue
 
 log = structlog.get_logger()
 
@@ -32,6 +34,9 @@ SIDE_BY_SIDE = 32
 
 OVERDUE = 60.0
 """Seconds past its own time limit after which a pass counts as stuck."""
+
+LOADING = 900.0
+"""Seconds after which a load counts as stuck."""
 
 SAME_MOMENT = 0.5
 """Seconds within which signals count as one."""
@@ -51,12 +56,21 @@ def pause(requeue: summarize.Requeue, failures: int, *, backoff: settings.Backof
 
 
 class Worker:
-    """Looks at one object, again and again, whenever it is due or asked for. `turns` limits how many look at a time."""
+    """Looks at one object, again and again, whenever it is due or asked for. `turns` limits how many look at a time;
+    `queue` is told of each."""
 
-    def __init__(self, key: reconcile.Key, look: Look, *, backoff: settings.Backoff, turns: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        key: reconcile.Key,
+        look: Look,
+        *,
+        backoff: settings.Backoff,
+        turns: asyncio.Semaphore,
+        queue: workqueue.Queue,
+    ) -> None:
         self.key = key
-        self.queued = False
         self._look = look
+        self._queue = queue
         self._backoff = backoff
         self._turns = turns
         self._asked = asyncio.Event()
@@ -72,6 +86,7 @@ class Worker:
 
     def ask(self) -> None:
         """Look as soon as possible."""
+        self._queue.asked(self.key)
         self._asked.set()
 
     def end(self) -> asyncio.Task[None]:
@@ -83,6 +98,7 @@ class Worker:
 
     async def _run(self) -> None:
         while not self._ending:
+            self._queue.asked(self.key)
             requeue = await self._one_look()
             self._failures = self._failures + 1 if requeue.kind == "backoff" else 0
             wait = pause(requeue, self._failures, backoff=self._backoff, chance=random.random())
@@ -94,69 +110,77 @@ class Worker:
 
     async def _one_look(self) -> summarize.Requeue:
         """A look that breaks is tried again like any failure: a worker lives as long as its object."""
-        self.queued = True
-        try:
-            await self._turns.acquire()
-        finally:
-            self.queued = False
+        requeue = summarize.Requeue("backoff", None)
+        await self._turns.acquire()
         self._looking = True
         self._asked.clear()
+        self._queue.begun(self.key)
         try:
-            return await self._look(self.key)
+            requeue = await self._look(self.key)
         except Exception:
             log.exception("look failed", kind=self.key[0], name=self.key[1])
-            return summarize.Requeue("backoff", None)
         finally:
+            self._queue.ended(self.key, retry=requeue.kind == "backoff")
             self._looking = False
             self._turns.release()
+        return requeue
 
 
 @dataclass
 class Loop:
-    """All workers over one source folder. `reconciler.statuses` is where the outcome shows. `only` picks the objects
-    to work on; after a change of it, `load` again."""
+    """All workers over one desired state. `reconciler.statuses` is where the outcome shows. `only` picks the objects
+    to work on; after a change of it, `load` again. `vital` tasks must not end by themselves."""
 
-    folder: Path
+    origin: origin.Origin
     reconciler: reconcile.Reconciler
     backoff: settings.Backoff = field(default_factory=settings.Backoff)
     source: manifest.Source | None = None
+    vital: list[asyncio.Task[None]] = field(default_factory=list)
     only: Callable[[reconcile.Key], bool] = lambda _: True
     _workers: dict[reconcile.Key, Worker] = field(default_factory=dict)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SIDE_BY_SIDE))
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _overdue: dict[reconcile.Key, float] = field(default_factory=dict)
+    _overdue: dict[tuple[str, ...], float] = field(default_factory=dict)
+    _looking: dict[reconcile.Key, manifest.Source] = field(default_factory=dict)
     _closed: bool = False
 
     @property
     def alive(self) -> bool:
         """Whether every object still has its worker and no pass is stuck."""
         now = asyncio.get_running_loop().time()
-        return not any(worker.stopped for worker in self._workers.values()) and all(
-            now < latest for latest in self._overdue.values()
+        return (
+            not any(worker.stopped for worker in self._workers.values())
+            and not any(task.done() for task in self.vital)
+            and all(now < latest for latest in self._overdue.values())
         )
-
-    @property
-    def queued(self) -> int:
-        """How many objects wait for their turn."""
-        return sum(worker.queued for worker in self._workers.values())
 
     async def load(self, changed: frozenset[Path] | None = None) -> None:
         """Read the source and look at what may be concerned: everything, or, where `changed` names the folders below
         which something changed, the objects that differ and those whose content lies there.
 
         One that doesn't load whole stops every worker: nothing is written for it, nothing is deleted, and every
-        status says so.
+        status says so. Where a repository can't be reached, the work goes on at the last commit that it gave.
         """
         async with self._loading:
             try:
-                source = await asyncio.to_thread(manifest.load, self.folder)
+                with self._due("load", within=LOADING):
+                    source = await self.origin.load()
+            except git.FetchError as error:
+                self._unreached(error)
             except manifest.LoadError as error:
-                await self._refuse(tuple(str(problem) for problem in error.problems))
+                self._fetched()
+                await self._refuse(tuple(str(problem) for problem in error.problems), commit=error.commit)
             except Exception as error:
-                log.exception("the desired state can't be read", folder=str(self.folder))
-                await self._refuse((f"{self.folder}: {type(error).__name__}: {error}",))
+                log.exception("the desired state can't be read", source=self.origin.label)
+                await self._refuse((f"{self.origin.label}: {type(error).__name__}: {error}",), commit=None)
             else:
+                self._fetched()
                 await self._accept(source, changed)
+
+    async def accept(self, source: manifest.Source) -> None:
+        """Work on a state that was loaded already."""
+        async with self._loading:
+            await self._accept(source, None)
 
     def ask(self, keys: Iterable[reconcile.Key]) -> None:
         """Ask for a look at those of `keys` that are worked on."""
@@ -169,59 +193,97 @@ class Loop:
         self._closed = True
         await self._drop(tuple(self._workers))
 
+    def tell(self, source: manifest.Source) -> None:
+        """Put into the status what was loaded."""
+        statuses, now = self.reconciler.statuses, self.reconciler.now()
+        statuses.source = replace(
+            statuses.source,
+            revision=source.revision,
+            commit=source.commit,
+            attempted=source.commit,
+            loaded_at=now,
+            notice=self.origin.notice,
+            problems=(),
+        )
+
     async def _accept(self, source: manifest.Source, changed: frozenset[Path] | None) -> None:
         statuses, known = self.reconciler.statuses, self.source
         self.source = source
-        statuses.source = replace(
-            statuses.source, revision=source.revision, loaded_at=self.reconciler.now(), problems=()
-        )
+        self.tell(source)
+        committed = source.commit.time.timestamp() if source.commit else None
         self.reconciler.metrics.loaded(problems=0)
-        if known is None or known.digest != source.digest:
+        self.reconciler.metrics.applied(timestamp=self.reconciler.now().timestamp(), committed=committed)
+        self.reconciler.memory.keep([path for app in source.apps for path, _ in app.contents])
+        if known is None or known.digest != source.digest or known.commit != source.commit:
             log.info("desired state loaded", revision=source.revision, objects=len(source.keys))
         wanted = {key for key in source.keys if self.only(key)}
         await self._forget(({status.key for status in statuses.snapshot().objects} | set(self._workers)) - wanted)
         if not self._closed:
             self._hire(wanted)
             self.ask(wanted if known is None or changed is None else self._concerned(known, source, changed))
+        await self.origin.tidy([source, *self._looking.values()])
 
     def _concerned(
         self, known: manifest.Source, source: manifest.Source, changed: frozenset[Path]
     ) -> set[reconcile.Key]:
         """Objects that differ, what stands on them, and apps with content or a secret's file in `changed`. A new
         commit concerns every object, because its status names the commit."""
-        if source.commit and source.commit != known.commit:
+        if source.commit != known.commit:
             return set(source.keys)
         old = set(known.keys)
         differ = {key for key in source.keys if key in old and known.find(*key) != source.find(*key)}
         differ.update([dependent for key in differ for dependent in source.dependents(*key)])
-        state = self.folder.absolute() in changed
+        folder = self.origin.folder
+        state = folder is not None and folder.absolute() in changed
         return differ | {(app.object.kind, app.name) for app in source.apps if _reads(app, changed, state=state)}
 
-    async def _refuse(self, problems: tuple[str, ...]) -> None:
+    def _fetched(self) -> None:
+        """A remote repository gave its newest commit, whatever that comes to."""
+        if self.origin.folder is None:
+            statuses = self.reconciler.statuses
+            statuses.source = replace(statuses.source, fetched_at=self.reconciler.now(), fetch_error=None)
+            self.reconciler.metrics.fetched("success")
+
+    def _unreached(self, error: git.FetchError) -> None:
+        """What is known is kept: the remote's trouble is not the apps'."""
+        statuses, message = self.reconciler.statuses, str(error)
+        if statuses.source.fetch_error != message:
+            log.error("the repository can't be fetched", reason=error.reason, problem=message)
+        statuses.source = replace(statuses.source, fetch_error=message)
+        self.reconciler.metrics.fetched("error")
+
+    async def _refuse(self, problems: tuple[str, ...], *, commit: Commit | None) -> None:
         """The statuses say it twice: at once, and again over what the looks in hand reported in the meantime."""
         statuses = self.reconciler.statuses
         if statuses.source.problems != problems:
             log.error("desired state refused", problems=problems)
         self.source = None
-        statuses.source = replace(statuses.source, problems=problems)
+        statuses.source = replace(statuses.source, problems=problems, attempted=commit)
         self.reconciler.metrics.loaded(problems=len(problems))
-        self._tell(problems)
+        self._tell(problems, commit)
         await self._drop(tuple(self._workers))
-        self._tell(problems)
+        self._tell(problems, commit)
 
-    def _tell(self, problems: tuple[str, ...]) -> None:
+    def _tell(self, problems: tuple[str, ...], commit: Commit | None) -> None:
         statuses, now = self.reconciler.statuses, self.reconciler.now()
         for status in statuses.snapshot().objects:
-            verdict = summarize.load_error(
-                problems, revision=status.source_revision, now=now, previous=status.conditions
+            revision = manifest.revision(commit, "") if commit else status.source_revision
+            verdict = summarize.load_error(problems, revision=revision, now=now, previous=status.conditions)
+            told = replace(
+                status,
+                conditions=verdict.conditions,
+                source_revision=revision,
+                attempted=commit,
+                last_error="\n".join(problems),
             )
-            statuses.replace(replace(status, conditions=verdict.conditions, last_error="\n".join(problems)))
+            statuses.replace(told)
             self.reconciler.metrics.told(*status.key, current=verdict.conditions)
 
     def _hire(self, wanted: Iterable[reconcile.Key]) -> None:
         for key in wanted:
             if key not in self._workers:
-                self._workers[key] = Worker(key, self._look, backoff=self.backoff, turns=self._turns)
+                queue = self.reconciler.metrics.queue
+                self._workers[key] = Worker(key, self._look, backoff=self.backoff, turns=self._turns, queue=queue)
 
     async def _forget(self, gone: set[reconcile.Key]) -> None:
         """End the work on objects that aren't wanted any more. What they stand for in Azure stays as it is."""
@@ -238,19 +300,29 @@ class Loop:
             await asyncio.wait(tasks)
         for key in keys:
             self._workers.pop(key, None)
+            self.reconciler.metrics.queue.dropped(key)
+
+    @contextlib.contextmanager
+    def _due(self, *what: str, within: float) -> Iterator[None]:
+        """What lasts longer than so many seconds counts as stuck."""
+        self._overdue[what] = asyncio.get_running_loop().time() + within
+        try:
+            yield
+        finally:
+            del self._overdue[what]
 
     async def _look(self, key: reconcile.Key) -> summarize.Requeue:
         source = self.source
         if source is None:
             return summarize.Requeue("never", None)
         limit = objects.timeout(source.find(*key).object)
-        self._overdue[key] = asyncio.get_running_loop().time() + limit + OVERDUE
+        self._looking[key] = source
         before = self.reconciler.statuses.get(key)
         try:
-            with logs.reconciling(*key):
+            with self._due(*key, within=limit + OVERDUE), logs.reconciling(*key):
                 requeue = await self.reconciler.reconcile(source, key)
         finally:
-            del self._overdue[key]
+            del self._looking[key]
         if _moved(before, self.reconciler.statuses.get(key)):
             self.ask(source.dependents(*key))
         return requeue
@@ -267,9 +339,11 @@ def settled(status: store.ObjectStatus | None) -> bool | None:
 
 
 @contextlib.contextmanager
-def signals(stop: Callable[[], None], force: Callable[[], None]) -> Iterator[None]:
+def signals(
+    stop: Callable[[], None], force: Callable[[], None], *, again: Callable[[], None] | None = None
+) -> Iterator[None]:
     """SIGINT and SIGTERM call `stop`; the second one calls `force`. Two at the same moment are one: a terminal and the
-    program that started this may both pass on a Ctrl-C."""
+    program that started this may both pass on a Ctrl-C. SIGHUP calls `again`, where there is one."""
     loop = asyncio.get_running_loop()
     first: float | None = None
 
@@ -281,12 +355,13 @@ def signals(stop: Callable[[], None], force: Callable[[], None]) -> Iterator[Non
         elif loop.time() - first > SAME_MOMENT:
             force()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, handle)
+    handlers = {signal.SIGINT: handle, signal.SIGTERM: handle} | ({signal.SIGHUP: again} if again else {})
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in handlers:
             loop.remove_signal_handler(number)
 
 

@@ -6,7 +6,7 @@ A `View` is one object at one moment: what is wanted, what was seen, what would 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -50,6 +50,11 @@ class Memory:
 
     hashes: folders.Memory = field(default_factory=dict)
     streaks: dict[str, Streak] = field(default_factory=dict)
+
+    def keep(self, contents: Collection[Path]) -> None:
+        """Forget the hashes of files that lie in none of these folders."""
+        folders = set(contents)
+        self.hashes = {path: known for path, known in self.hashes.items() if not folders.isdisjoint(path.parents)}
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ async def app(
     plan, name = planner.app(wanted, stands_on=stands_on, scope=scope, ids=ids, seen=seen, release=release)
     check = wanted.spec.rollout.check
     rollout = health.Rollout(name, wanted.spec.rollout.deadline, check.successes if check else 0, streak=0)
-    view = View(cloud, ids, seen.stack, plan, lambda path: _pack(release.content, path), seen, rollout)
+    view = View(cloud, ids, seen.stack, plan, lambda path: _pack(release.content, path, loaded), seen, rollout)
     return await _checked(view, wanted, memory=memory, now=now)
 
 
@@ -192,26 +197,26 @@ async def _checked(view: View, wanted: desired.InferenceApp, *, memory: Memory, 
 def _release(loaded: manifest.LoadedApp, *, memory: Memory) -> workload.Release:
     """The app's own part: nothing is written for it until its content and its secrets can be read whole. Blocking."""
     try:
-        files = folders.collect(loaded.contents, memory=memory.hashes)
+        files = folders.collect(loaded.contents, top=loaded.top, memory=memory.hashes)
         return workload.Release(files, secret_values.resolve_all(loaded))
     except folders.ContentError as error:
-        raise outcome.OutcomeError(_unreadable(error)) from error
+        raise outcome.OutcomeError(_unreadable(error, loaded)) from error
     except secret_values.SecretError as error:
         raise outcome.OutcomeError(outcome.Stalled(Reason.SECRET_NOT_FOUND, str(error), slowly=True)) from error
 
 
-def _pack(wanted: content.Content, path: Path) -> None:
+def _pack(wanted: content.Content, path: Path, loaded: manifest.LoadedApp) -> None:
     """Write the bundle; content that changed since it was looked at is looked at again. Blocking."""
     try:
         folders.bundle(wanted, path)
     except folders.ContentError as error:
-        raise outcome.OutcomeError(_unreadable(error)) from error
+        raise outcome.OutcomeError(_unreadable(error, loaded)) from error
 
 
-def _unreadable(error: folders.ContentError) -> outcome.Outcome:
+def _unreadable(error: folders.ContentError, loaded: manifest.LoadedApp) -> outcome.Outcome:
     if error.retriable:
-        return outcome.Transient(Reason.INVALID_CONTENT, str(error))
-    return outcome.Stalled(Reason.INVALID_CONTENT, str(error), slowly=True)
+        return outcome.Transient(Reason.INVALID_CONTENT, loaded.shown(str(error)))
+    return outcome.Stalled(Reason.INVALID_CONTENT, loaded.shown(str(error)), slowly=True)
 
 
 def _no_bundle(path: Path) -> None:

@@ -50,7 +50,7 @@ class Reconciler:
 
     async def look(self, source: manifest.Source, key: Key) -> objects.View:
         """Observe and plan, writing nothing: what `acaops plan` shows."""
-        loaded, scope = source.find(*key), replace(self.scope, commit=source.commit)
+        loaded, scope = source.find(*key), replace(self.scope, commit=source.commit.sha if source.commit else None)
         if isinstance(loaded.object, desired.Environment):
             return await objects.environment(self.cloud, loaded.object, scope=scope)
         stands_on = source.environment(loaded.object.spec.environment_ref)

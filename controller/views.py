@@ -65,6 +65,39 @@ def problems(console: Console, lines: Iterable[str]) -> None:
         console.print(Text("error: ", style="bold red").append(_plain(line), style="default not bold"), soft_wrap=True)
 
 
+def source_line(source: Json, *, now: datetime | None = None) -> Text:
+    """Which commit is applied, since when, and what is in the way of a newer one; empty for files without git."""
+    applied, attempted, moment = source.get("commit"), source.get("attempted"), now or datetime.now(UTC)
+    parts = []
+    if applied:
+        parts.append(f"applied {_commit(applied)}, {_age(applied['time'], moment)} old")
+    if attempted and attempted != applied:
+        parts.append(f"attempted {_commit(attempted)}")
+    if source.get("fetchError"):
+        parts.append(f"last fetched {_age(source.get('fetchedAt'), moment) or 'never'} ago")
+    if source.get("notice"):
+        parts.append(_plain(source["notice"]))
+    return Text(f"{_plain(source['folder'])}: {'; '.join(parts)}" if parts else "", style="dim")
+
+
+def _commit(commit: Json) -> str:
+    return f'{_short(commit["sha"])} "{_plain(commit["subject"])}" by {_plain(commit["author"])}'
+
+
+def settings_table(rows: Iterable[tuple[str, str, str]]) -> Table:
+    """A row per setting: its name, its value and where that comes from."""
+    table = Table("NAME", "VALUE", "FROM", box=None, pad_edge=False, header_style="bold")
+    for name, value, origin in rows:
+        table.add_row(Text(name), Text(_plain(value)), Text(_plain(origin), style="dim" if origin == "default" else ""))
+    return table
+
+
+def warnings(console: Console, lines: Iterable[str]) -> None:
+    """Print what may be a mistake, one a line."""
+    for line in lines:
+        console.print(Text("warning: ", style="yellow").append(_plain(line), style="default"), soft_wrap=True)
+
+
 class Progress:
     """Live progress of objects and their steps, as a context manager.
 
@@ -203,7 +236,7 @@ def _row(status: Json, now: datetime, glyphs: Mapping[str, str]) -> Mapping[str,
         "READY": Text(f"{glyphs[state]} {word}", style=_STYLES[state]),
         "REASON": Text(_plain(ready.get("reason", ""))),
         "RELEASE": Text(_short(status.get("release"))),
-        "REVISION": Text(_short(status.get("commit") or status.get("sourceRevision"))),
+        "REVISION": Text(_short(status.get("sourceRevision"))),
         "AGE": Text(_age(ready.get("lastTransitionTime"), now)),
         "ENDPOINT": Text(_plain(status.get("endpoint") or "")),
         "MESSAGE": Text(_plain(ready.get("message", ""))),

@@ -22,7 +22,7 @@ from azure.mgmt.loganalytics.aio import LogAnalyticsManagementClient
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 from azure.mgmt.storage.aio import StorageManagementClient
 
-from controller.cloud import answers, credentials, network, policies, writes
+from controller.cloud import answers, calls, credentials, network, policies, writes
 from controller.model import conditions, outcome
 
 PUBLIC = "https://management.azure.com"
@@ -62,6 +62,7 @@ class Session:
         self._cloud = (cloud or PUBLIC).rstrip("/")
         self._given = credential
         self.writes = writes.Writes()
+        self.calls = calls.Calls()
         self._lock = asyncio.Lock()
         self._trust = network.trust()
         self._http: aiohttp.ClientSession | None = None
@@ -118,7 +119,8 @@ class Session:
 
     def _shared(self) -> aiohttp.ClientSession:
         if self._http is None:
-            self._http = network.session(self._trust, for_sdk=True, traces=[self.writes.trace()])
+            traces = [self.writes.trace(), self.calls.trace()]
+            self._http = network.session(self._trust, for_sdk=True, traces=traces)
         return self._http
 
     async def _client(self, kind: type[Client], subscription: str) -> Client:

@@ -271,8 +271,9 @@ class Scale(Model):
     """The least number of replicas; 0 lets the app sleep, and a model load anew at the next request."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """The most replicas."""
-    concurrent_requests: Annotated[int, Field(ge=1)] = 10
-    """Requests at once that make one more replica."""
+    concurrent_requests: Annotated[int, Field(ge=1)] | None = 10
+    """Requests at once that make one more replica. null: leave the live scale rules; a created app gets the platform's
+    own, which is 10."""
 
     @model_validator(mode="after")
     def _most_not_below_least(self) -> Scale:
@@ -332,8 +333,11 @@ class AppSpec(Model):
     """What one replica gets. A GPU comes with the profile."""
     ingress: Ingress = Ingress()
     """How the app is reached."""
-    probes: Annotated[None, not_yet("probes of your own", given)] = None
-    """null: computed from startupBudget. Others: not yet."""
+    probes: Annotated[
+        Literal["Keep"] | None, not_yet("probes of your own", lambda value: isinstance(value, (list, dict)))
+    ] = None
+    """null: computed from startupBudget. Keep: leave the live ones; a created app gets the platform's own. Others: not
+    yet."""
     startup_budget: Annotated[
         float, fields.Seconds(most=2400, why=", the most the service's startup probe waits (10 failures of 240s)")
     ] = 1200.0

@@ -47,8 +47,10 @@ DEFAULTS: Mapping[str, Any] = {
     "minimumCount": 0,
     "weight": 0,
     "workloadProfileName": "Consumption",
+    "terminationGracePeriodSeconds": 30,
 }
-"""Values that the service may keep as null: zeros, and the profile of an environment without profiles (documented)."""
+"""Values that the service may keep as null: zeros, the profile of an environment without profiles, and the grace period
+(documented)."""
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)Gi")
 

@@ -154,6 +154,7 @@ def template(
     maps secret names to the names they are stored under."""
     spec = app.spec
     volume = f"{share}volume"
+    asked = {} if spec.probes == "Keep" else {"probes": probes(app)}
     body: Json = {
         "containers": [
             {
@@ -162,17 +163,11 @@ def template(
                 "command": command(app, owner=owner, files=files),
                 "env": [_variable(variable, stored) for variable in spec.env],
                 "resources": {"cpu": spec.resources.cpu, "memory": spec.resources.memory},
-                "probes": probes(app),
+                **asked,
                 "volumeMounts": [{"volumeName": volume, "mountPath": spec.mount_path, "subPath": None}],
             }
         ],
-        "scale": {
-            "minReplicas": spec.scale.min_replicas,
-            "maxReplicas": spec.scale.max_replicas,
-            "rules": [
-                {"name": rule, "http": {"metadata": {"concurrentRequests": str(spec.scale.concurrent_requests)}}}
-            ],
-        },
+        "scale": _scale(spec.scale, rule=rule),
         "volumes": [{"name": volume, "storageType": "AzureFile", "storageName": storage}],
         "terminationGracePeriodSeconds": math.ceil(spec.termination_grace_period),
     }
@@ -238,6 +233,14 @@ def applied(owned: Mapping[str, Any]) -> str:
 def published(files: tuple[content.File, ...]) -> dict[str, str]:
     """The mirror manifest of `files`: sha256 by path."""
     return {file.path: file.sha256 for file in files}
+
+
+def _scale(scale: desired.Scale, *, rule: str) -> Json:
+    body: Json = {"minReplicas": scale.min_replicas, "maxReplicas": scale.max_replicas}
+    if scale.concurrent_requests is None:
+        return body
+    metadata = {"concurrentRequests": str(scale.concurrent_requests)}
+    return body | {"rules": [{"name": rule, "http": {"metadata": metadata}}]}
 
 
 def _variable(variable: desired.EnvVar, stored: Mapping[str, str]) -> Json:

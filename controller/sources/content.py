@@ -20,12 +20,13 @@ from pathlib import Path
 from time import time_ns
 
 from controller.model import content, fields
-from controller.sources import document, exclusions, worktree
+from controller.sources import document, exclusions
 
 MANIFEST = ".acaops-manifest"
 
 _READ = 1024 * 1024
 _TRIES = 3
+_LFS_REMEDY = "run `git lfs pull` (a remote repository needs the file committed)"
 _LFS = b"version https://git-lfs.github.com/spec/"
 # a file written to again within the file system's clock tick keeps its mtime: sums of files this young aren't kept
 _SETTLED_NS = 100_000_000
@@ -59,8 +60,9 @@ class _Walk:
     changing: list[str] = field(default_factory=list)
 
 
-def collect(roots: Sequence[tuple[Path, str]], *, memory: Memory) -> content.Content:
-    """The files of the (absolute folder, target) pairs. `memory` keeps sums between calls; start with an empty one.
+def collect(roots: Sequence[tuple[Path, str]], *, top: Path | None, memory: Memory) -> content.Content:
+    """The files of the (absolute folder, target) pairs. `top`: where ignore files begin to count, the work tree's top
+    folder, None outside of one. `memory` keeps sums between calls; start with an empty one.
 
     Raises ContentError: with what must be changed, or, where there is nothing of that kind, with what was changing.
     """
@@ -68,7 +70,7 @@ def collect(roots: Sequence[tuple[Path, str]], *, memory: Memory) -> content.Con
     for root, target in roots:
         before = len(walk.files) + len(walk.problems) + len(walk.changing)
         walk.root, walk.target = root.resolve(), target
-        _enter(walk)
+        _enter(walk, top)
         if len(walk.files) + len(walk.problems) + len(walk.changing) == before:
             # an empty folder is a mistake; mirrored, it would take every file off the share
             walk.problems.append(f"{root}: nothing to publish: no files, or all left out")
@@ -97,8 +99,8 @@ def bundle(wanted: content.Content, destination: Path) -> None:
         raise
 
 
-def _enter(walk: _Walk) -> None:
-    rules = exclusions.Rules.above(walk.root, top=worktree.top(walk.root))
+def _enter(walk: _Walk, top: Path | None) -> None:
+    rules = exclusions.Rules.above(walk.root, top=top)
     try:
         _folder(walk, walk.root, rules, inside=(walk.root,))
     except FileNotFoundError as error:
@@ -156,7 +158,7 @@ def _file(walk: _Walk, path: Path) -> None:
     except _Changing as error:
         walk.changing.append(str(error))
     except _Pointer:
-        walk.problems.append(f"{path}: a Git LFS pointer, not the file itself: run `git lfs pull`")
+        walk.problems.append(f"{path}: a Git LFS pointer, not the file itself: {_LFS_REMEDY}")
     except OSError as error:
         walk.problems.append(f"{path}: can't be read: {error.strerror}")
     else:

@@ -38,9 +38,9 @@ class Entry:
 Environments = Mapping[str, Entry]
 
 
-def problems(entries: Sequence[Entry], *, boundary: Path) -> Iterator[Problem]:
+def problems(entries: Sequence[Entry], *, boundary: Path, committed: bool) -> Iterator[Problem]:
     """Everything wrong between the entries, and between them and the file system. `boundary`: the folder, absolute
-    and without links, that content folders may not leave."""
+    and without links, that content folders may not leave. `committed`: everything below it comes from a commit."""
     environments = {entry.label: entry for entry in entries}
     yield from _same_names(entries)
     yield from _same_resources(entries, environments)
@@ -49,6 +49,7 @@ def problems(entries: Sequence[Entry], *, boundary: Path) -> Iterator[Problem]:
         if isinstance(entry.object, desired.InferenceApp):
             yield from _references(entry, entry.object, environments)
             yield from _folders(entry, entry.object, boundary)
+            yield from _secrets(entry, entry.object) if committed else ()
 
 
 def contents(entry: Entry, app: desired.InferenceApp) -> tuple[tuple[Path, str], ...]:
@@ -126,6 +127,14 @@ def _wrong(folder: Path, boundary: Path) -> str | None:
     if not folder.exists():
         return f"doesn't exist: {folder}"
     return None if folder.is_dir() else "isn't a folder"
+
+
+def _secrets(entry: Entry, app: desired.InferenceApp) -> Iterator[Problem]:
+    """A secret in a commit is none, so a file that holds one is the controller's own."""
+    for index, secret in enumerate(app.spec.secrets):
+        if secret.from_file is not None and not secret.from_file.startswith("/"):
+            message = f"{secret.from_file!r} lies in the repository; name a file outside of it by its absolute path"
+            yield entry.document.problem(("spec", "secrets", index, "fromFile"), message)
 
 
 def _overlapping_mirrors(entries: Sequence[Entry], environments: Environments) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from controller.model import desired
+from controller.model.commit import Commit
 from controller.sources import crosscheck, document, worktree
 from controller.sources.document import Document, Problem
 
@@ -31,17 +32,22 @@ T = TypeVar("T", desired.Environment, desired.InferenceApp)
 @dataclass(frozen=True)
 class Loaded(Generic[T]):
     """One object and where it stands. `folder` is the YAML file's, absolute; `contents` are an app's
-    (absolute folder, target) pairs."""
+    (absolute folder, target) pairs. `top` is the work tree's or the commit's top folder, None outside of git."""
 
     object: T
     file: str
     line: int
     folder: Path
     contents: tuple[tuple[Path, str], ...] = ()
+    top: Path | None = None
 
     @property
     def name(self) -> str:
         return self.object.metadata.name
+
+    def shown(self, message: str) -> str:
+        """`message` with paths as the repository has them."""
+        return message.replace(f"{self.top}/", "") if self.top else message
 
 
 LoadedApp = Loaded[desired.InferenceApp]
@@ -49,17 +55,26 @@ LoadedAny = Loaded[desired.Environment] | LoadedApp
 
 
 @dataclass(frozen=True)
+class Tree:
+    """All files of one commit, below `root`, which nobody changes."""
+
+    root: Path
+    commit: Commit
+
+
+@dataclass(frozen=True)
 class Source:
     """The whole desired state at one moment. `digest` is 64 hex digits over all YAML files; `revision` what people
-    read: `git:<12 hex>` of HEAD in a clean work tree, else `files:<12 hex>` of the digest. `commit` is that HEAD in
-    full, None for files."""
+    read: `git:<12 hex>` of the commit, which is HEAD in a clean work tree, else `files:<12 hex>` of the digest. `commit`
+    is None for files; `tree` is set where all files are a commit's own, and nobody changes them."""
 
     folder: Path
     digest: str
     revision: str
     environments: tuple[Loaded[desired.Environment], ...]
     apps: tuple[Loaded[desired.InferenceApp], ...]
-    commit: str | None = None
+    commit: Commit | None = None
+    tree: Tree | None = None
 
     @functools.cached_property
     def keys(self) -> tuple[tuple[str, str], ...]:
@@ -89,10 +104,11 @@ class Source:
 
 
 class LoadError(Exception):
-    """Every problem of the folder, by place."""
+    """Every problem of the folder, by place. `commit` is the one that has them, None for files."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], *, commit: Commit | None = None) -> None:
         self.problems = tuple(sorted(set(problems)))
+        self.commit = commit
         super().__init__("\n".join(map(str, self.problems)))
 
 
@@ -109,34 +125,51 @@ class _Reading:
         self.problems.append(Problem(document.shown(file), 1, 1, message))
 
 
-def load(folder: Path) -> Source:
-    """Everything in the *.yaml and *.yml files below `folder`. Raises LoadError with all problems."""
-    reading = _Reading(folder, folder.resolve())
+def load(folder: Path, *, tree: Tree | None = None) -> Source:
+    """Everything in the *.yaml and *.yml files below `folder`. Raises LoadError with all problems.
+
+    With `tree`, `folder` lies in it, and problems name files as the commit has them.
+    """
+    root = folder.resolve()
+    reading = _Reading(folder.relative_to(tree.root) if tree else folder, root)
+    top = tree.root if tree else worktree.top(root)
+    if tree and not root.is_relative_to(tree.root):
+        reading.add(str(reading.folder), "a symbolic link that leads out of the repository")
+        raise LoadError(reading.problems, commit=tree.commit)
     digest = _read_files(reading)
-    boundary = worktree.top(reading.root) or reading.root.parent
-    reading.problems += crosscheck.problems(reading.entries, boundary=boundary)
+    reading.problems += crosscheck.problems(reading.entries, boundary=top or root.parent, committed=tree is not None)
+    commit = tree.commit if tree else worktree.commit(root)
     if reading.problems:
-        raise LoadError(reading.problems)
-    commit = worktree.commit(reading.root)
+        raise LoadError(reading.problems, commit=commit)
     return Source(
-        folder=reading.root,
+        folder=root,
         digest=digest,
-        revision=f"git:{commit[:12]}" if commit else f"files:{digest[:12]}",
+        revision=revision(commit, digest),
         environments=tuple(
-            _loaded(entry, entry.object) for entry in reading.entries if isinstance(entry.object, desired.Environment)
+            _loaded(entry, entry.object, top=top)
+            for entry in reading.entries
+            if isinstance(entry.object, desired.Environment)
         ),
         apps=tuple(
-            _loaded(entry, entry.object, contents=crosscheck.contents(entry, entry.object))
+            _loaded(entry, entry.object, top=top, contents=crosscheck.contents(entry, entry.object))
             for entry in reading.entries
             if isinstance(entry.object, desired.InferenceApp)
         ),
         commit=commit,
+        tree=tree,
     )
 
 
-def _loaded(entry: crosscheck.Entry, value: T, *, contents: tuple[tuple[Path, str], ...] = ()) -> Loaded[T]:
+def revision(commit: Commit | None, digest: str) -> str:
+    """What people read: `git:<12 hex>`, or `files:<12 hex>`."""
+    return f"git:{commit.sha[:12]}" if commit else f"files:{digest[:12]}"
+
+
+def _loaded(
+    entry: crosscheck.Entry, value: T, *, top: Path | None, contents: tuple[tuple[Path, str], ...] = ()
+) -> Loaded[T]:
     file = entry.document
-    return Loaded(value, file.file, file.values[()][0], entry.folder, contents)
+    return Loaded(value, file.file, file.values[()][0], entry.folder, contents, top)
 
 
 def _read_files(reading: _Reading) -> str:

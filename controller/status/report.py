@@ -10,6 +10,7 @@ from typing import Literal
 import structlog
 
 from controller.model import conditions, outcome
+from controller.model.commit import Commit
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.status import events, store, summarize
@@ -26,7 +27,7 @@ class Pass:
     key: store.Key
     steps: Sequence[summarize.StepReport]
     source_revision: str
-    commit: str | None
+    commit: Commit | None
     started: datetime
     ended: datetime
     interval: float
@@ -77,7 +78,8 @@ def _status(before: store.ObjectStatus, result: Pass, verdict: summarize.Verdict
         before,
         conditions=verdict.conditions,
         source_revision=result.source_revision,
-        commit=result.commit,
+        attempted=result.commit,
+        applied=result.commit if ready.status == "True" else before.applied,
         release=result.release or before.release,
         endpoint=result.endpoint or before.endpoint,
         resources=tuple(result.steps),
@@ -116,12 +118,17 @@ def _log(event: events.Event) -> None:
 
 def _count(told: metrics.Metrics, result: Pass, after: store.ObjectStatus) -> None:
     kind, name = result.key
+    ready = after.condition(conditions.READY)
     deciding = summarize.worst(result.steps)
-    word = type(deciding[0].outcome).__name__ if deciding else outcome.Done.__name__
-    told.reconciled(kind, word, seconds=(result.ended - result.started).total_seconds())
-    told.told(kind, name, current=after.conditions)
-    if word == outcome.Done.__name__:
+    verdict = deciding[0].outcome if deciding else outcome.Done()
+    if isinstance(verdict, outcome.Done) and ready and ready.status == "True":
         told.succeeded(kind, name, timestamp=result.ended.timestamp())
+        if result.release:
+            told.released(name, result.release, timestamp=after.history[-1].when.timestamp())
+    elif isinstance(verdict, outcome.Done):
+        verdict = AGAIN.outcome
+    told.reconciled(kind, verdict, seconds=(result.ended - result.started).total_seconds())
+    told.told(kind, name, current=after.conditions)
     for step in result.steps:
-        if step.verb:
-            told.wrote(step.verb, step.name)
+        if step.name == Kind.REVISION.label:
+            told.rollout(name, step.outcome)

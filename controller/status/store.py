@@ -14,6 +14,7 @@ from typing import Any, Literal
 import structlog
 
 from controller.model import conditions, outcome
+from controller.model.commit import Commit
 from controller.status import summarize
 
 HISTORY_LENGTH = 5
@@ -47,14 +48,15 @@ class HistoryEntry:
 
 @dataclass(frozen=True)
 class ObjectStatus:
-    """All that is told of one object. `last_pass` is None and `passes` 0 before the first pass."""
+    """All that is told of one object. `attempted` is the commit the last pass was made at, `applied` the last one that
+    was Ready; both None without git. `last_pass` is None and `passes` 0 before the first pass."""
 
     kind: str
     name: str
     conditions: tuple[Condition, ...] = ()
     source_revision: str = ""
-    commit: str | None = None
-    observed_digest: str | None = None
+    attempted: Commit | None = None
+    applied: Commit | None = None
     release: str | None = None
     endpoint: str | None = None
     resources: tuple[summarize.StepReport, ...] = ()
@@ -78,8 +80,8 @@ class ObjectStatus:
             "name": self.name,
             "conditions": [_condition(condition) for condition in self.conditions],
             "sourceRevision": self.source_revision,
-            "commit": self.commit,
-            "observedDigest": self.observed_digest,
+            "lastAttempted": self.attempted.as_json() if self.attempted else None,
+            "lastApplied": self.applied.as_json() if self.applied else None,
             "release": self.release,
             "endpoint": self.endpoint,
             "resources": [_step(step) for step in self.resources],
@@ -92,21 +94,35 @@ class ObjectStatus:
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """What was last loaded from `folder`. `problems` are the last load's; `revision` the last one that loaded whole.
+    """What was last loaded from `folder`, a folder's path or a repository's address.
 
-    `loaded_at` is None until one did.
+    revision     the last state that loaded whole, `commit` its commit, `loaded_at` when; None until one did
+    attempted    the commit that was last looked at, whether it loads or not
+    problems     why that one isn't applied
+    fetched_at   when the remote repository last gave its newest commit; `fetch_error` why it doesn't now
+    notice       what people should know though it isn't wrong
     """
 
     folder: str
     revision: str = ""
     loaded_at: datetime | None = None
     problems: tuple[str, ...] = ()
+    commit: Commit | None = None
+    attempted: Commit | None = None
+    fetched_at: datetime | None = None
+    fetch_error: str | None = None
+    notice: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
             "folder": self.folder,
             "revision": self.revision,
             "loadedAt": _stamp(self.loaded_at),
+            "commit": self.commit.as_json() if self.commit else None,
+            "attempted": self.attempted.as_json() if self.attempted else None,
+            "fetchedAt": _stamp(self.fetched_at),
+            "fetchError": self.fetch_error,
+            "notice": self.notice,
             "problems": list(self.problems),
         }
 
@@ -166,7 +182,8 @@ class Store:
     def unready(self, wanted: Iterable[Key]) -> tuple[str, ...]:
         """Why a first full picture is still missing, where the source names the objects `wanted`; empty when ready."""
         if self.source.loaded_at is None:
-            return self.source.problems or (f"the desired state in {self.source.folder} was not loaded yet",)
+            missing = self.source.fetch_error or f"the desired state in {self.source.folder} was not loaded yet"
+            return self.source.problems or (missing,)
         return tuple(f"{kind}/{name} had no pass yet" for kind, name in wanted if not self._passes((kind, name)))
 
     def _passes(self, key: Key) -> int:

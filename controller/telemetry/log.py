@@ -31,6 +31,8 @@ _SECRETS_IN_TEXT = (
      rf"\1{MASK}"),
     (re.compile(r"\b(Bearer\s+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"\b(SharedKey(?:Lite)?\s+[^\s:\"']+:)[^\s\"',]+", re.IGNORECASE), rf"\1{MASK}"),
+    # A password, or a token in its place, in an address.
+    (re.compile(r"(?<=https://)[^/\s@\"']+(?=@)|(?<=://)[^/\s:@\"']*:[^/\s@\"']+(?=@)"), MASK),
     # A JSON web token where no scheme stands before it.
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
 )  # fmt: skip

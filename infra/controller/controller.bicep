@@ -1,20 +1,48 @@
-// Runs the controller itself as a container app: one replica, no ingress, a managed identity that may do in each target
-// resource group what `role.bicep` lists and nothing elsewhere. Whoever deploys this must be allowed to define and
-// assign roles in the target groups (Owner, or User Access Administrator beside Contributor).
+// Runs the controller itself as a container app on the desired state in a git repository: one replica, a managed
+// identity that may do in each target resource group what `role.bicep` lists and nothing elsewhere, and an ingress only
+// where a hook secret is given. Whoever deploys this must be allowed to define and assign roles in the target groups
+// (Owner, or User Access Administrator beside Contributor).
 //
-//   az deployment group create -g GROUP -f infra/controller/controller.bicep -p infra/controller/controller.parameters.json
+//   az deployment group create -g GROUP -f infra/controller/controller.bicep \
+//     -p infra/controller/controller.parameters.json -p gitToken="$TOKEN"
 //
-// The desired state is a folder on a file share, laid out as in the repository:
-//
-//   az storage file upload-batch --account-name STATE_ACCOUNT_NAME -d STATE_SHARE_NAME/desired_state -s desired_state
-//   az storage file upload-batch --account-name STATE_ACCOUNT_NAME -d STATE_SHARE_NAME/inference -s inference
-//
-// Uploads raise no file events in the container, so restart its revision after them:
+// A private repository needs either gitToken, for https://, or gitSshKey and gitKnownHosts, for ssh. A changed secret
+// alone makes no new revision, so restart the one there is after it:
 //
 //   az containerapp revision restart -g GROUP -n CONTROLLER_NAME --revision REVISION
 
 @description('The controller image, REGISTRY/REPOSITORY:TAG.')
 param image string
+
+@description('The repository of the desired state: https://…, ssh://… or user@host:path.')
+param repositoryUrl string
+
+@description('The branch, tag or commit to follow.')
+param repositoryRef string = 'main'
+
+@description('The state folder in the repository.')
+param repositoryPath string = 'desired_state'
+
+@description('The name that goes with gitToken, where the host asks for one.')
+param gitUsername string = ''
+
+@description('The token that may read the repository, for https.')
+@secure()
+param gitToken string = ''
+
+@description('The private half of the deploy key that may read the repository, for ssh.')
+@secure()
+param gitSshKey string = ''
+
+@description('What ssh-keyscan says of the host, checked against what the host publishes.')
+param gitKnownHosts string = ''
+
+@description('What pushes told to HOOK_URL prove themselves by; empty: no ingress, and pushes are found by polling.')
+@secure()
+param hookSecret string = ''
+
+@description('The address ranges that may call the ingress, such as "hooks" of https://api.github.com/meta. Empty: everyone, who then reads /status and /metrics too.')
+param hookSources array = []
 
 @description('The resource groups of this subscription that the controller may change. They must exist.')
 param targetResourceGroups array = [
@@ -30,19 +58,106 @@ param location string = resourceGroup().location
 @description('The container registry, in this resource group, that the image is pulled from; empty for a public image.')
 param registryName string = ''
 
-@description('What secrets of the state folder name by fromEnv: variable to value, such as API_KEYS to its keys.')
+@description('What secrets of the desired state name by fromEnv: variable to value, such as API_KEYS to its keys.')
 @secure()
 param secretVariables object = {}
 
 var suffix = substring(uniqueString(resourceGroup().id), 0, 5)
-var share = 'acaops-state'
 var pulls = !empty(registryName)
+var hooked = !empty(hookSecret)
 
-var allow = [for group in targetResourceGroups: ['--allow', '${subscription().subscriptionId}/${group}']]
-var secretNames = [for variable in items(secretVariables): toLower(replace(variable.key, '_', '-'))]
+var allow = [for group in targetResourceGroups: '${subscription().subscriptionId}/${group}']
+var settings = {
+  ACAOPS_REPO: repositoryUrl
+  ACAOPS_REF: repositoryRef
+  ACAOPS_PATH: repositoryPath
+  ACAOPS_INVENTORY: inventory
+  ACAOPS_ALLOW: join(allow, ',')
+  AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential'
+}
+var plainEnvironment = [for setting in items(settings): {
+  name: setting.key
+  value: setting.value
+}]
+var userEnvironment = empty(gitUsername) ? [] : [
+  {
+    name: 'ACAOPS_GIT_USERNAME'
+    value: gitUsername
+  }
+]
+
+// Secrets that the controller reads from files, with the setting that names the file.
+var tokenFile = empty(gitToken) ? [] : [
+  {
+    name: 'git-token'
+    setting: 'ACAOPS_GIT_TOKEN_FILE'
+    value: gitToken
+  }
+]
+var keyFile = empty(gitSshKey) ? [] : [
+  {
+    name: 'git-ssh-key'
+    setting: 'ACAOPS_GIT_SSH_KEY'
+    value: '${gitSshKey}\n' // ssh reads no key whose last line has no end
+  }
+]
+var hostsFile = empty(gitKnownHosts) ? [] : [
+  {
+    name: 'git-known-hosts'
+    setting: 'ACAOPS_GIT_KNOWN_HOSTS'
+    value: gitKnownHosts
+  }
+]
+var hookFile = hooked ? [
+  {
+    name: 'hook-secret'
+    setting: 'ACAOPS_HOOK_SECRET_FILE'
+    value: hookSecret
+  }
+] : []
+var files = concat(tokenFile, keyFile, hostsFile, hookFile)
+var fileSecrets = [for file in files: {
+  name: file.name
+  value: file.value
+}]
+var fileEnvironment = [for file in files: {
+  name: file.setting
+  value: '/secrets/${file.name}'
+}]
+var fileItems = [for file in files: {
+  secretRef: file.name
+  path: file.name
+}]
+var fileMount = empty(files) ? [] : [
+  {
+    volumeName: 'secrets'
+    mountPath: '/secrets'
+  }
+]
+// Its items are named: without them, every secret of the app would become a file.
+var fileVolume = empty(files) ? [] : [
+  {
+    name: 'secrets'
+    storageType: 'Secret'
+    secrets: fileItems
+  }
+]
+
+// `variable-` keeps them apart from the secrets above, whatever the variables are called.
+var secretNames = [for variable in items(secretVariables): 'variable-${toLower(replace(variable.key, '_', '-'))}']
+var variableSecrets = [for (variable, i) in items(secretVariables): {
+  name: secretNames[i]
+  value: variable.value
+}]
 var secretEnvironment = [for (variable, i) in items(secretVariables): {
   name: variable.key
   secretRef: secretNames[i]
+}]
+
+var hookRules = [for (range, i) in hookSources: {
+  name: 'hook-source-${i}'
+  action: 'Allow'
+  ipAddressRange: range
 }]
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
@@ -63,34 +178,6 @@ module pull 'pull.bicep' = if (pulls) {
   params: {
     registryName: registryName
     principalId: identity.properties.principalId
-  }
-}
-
-resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
-  name: 'acaopsstate${suffix}'
-  location: location
-  kind: 'StorageV2'
-  sku: {
-    name: 'Standard_LRS'
-  }
-  properties: {
-    minimumTlsVersion: 'TLS1_2'
-    allowBlobPublicAccess: false
-    supportsHttpsTrafficOnly: true
-  }
-}
-
-resource fileService 'Microsoft.Storage/storageAccounts/fileServices@2024-01-01' existing = {
-  parent: account
-  name: 'default'
-}
-
-resource stateShare 'Microsoft.Storage/storageAccounts/fileServices/shares@2024-01-01' = {
-  parent: fileService
-  name: share
-  properties: {
-    shareQuota: 10
-    enabledProtocols: 'SMB'
   }
 }
 
@@ -127,19 +214,6 @@ resource managedEnvironment 'Microsoft.App/managedEnvironments@2025-01-01' = {
   }
 }
 
-resource stateStorage 'Microsoft.App/managedEnvironments/storages@2025-01-01' = {
-  parent: managedEnvironment
-  name: share
-  properties: {
-    azureFile: {
-      accountName: account.name
-      accountKey: account.listKeys().keys[0].value
-      shareName: stateShare.name
-      accessMode: 'ReadOnly'
-    }
-  }
-}
-
 resource controller 'Microsoft.App/containerApps@2025-01-01' = {
   name: 'acaops-${suffix}'
   location: location
@@ -154,40 +228,30 @@ resource controller 'Microsoft.App/containerApps@2025-01-01' = {
     workloadProfileName: 'Consumption'
     configuration: {
       activeRevisionsMode: 'Single'
-      secrets: [for (variable, i) in items(secretVariables): {
-        name: secretNames[i]
-        value: variable.value
-      }]
+      secrets: concat(fileSecrets, variableSecrets)
       registries: pulls ? [
         {
           server: split(image, '/')[0]
           identity: identity.id
         }
       ] : []
+      ingress: hooked ? {
+        external: true
+        targetPort: 8080
+        ipSecurityRestrictions: hookRules
+      } : null
     }
     template: {
       containers: [
         {
           name: 'controller'
           image: image
-          args: concat([
-            'run'
-            '/state/desired_state'
-            '--host'
-            '0.0.0.0'
-            '--inventory'
-            inventory
-          ], flatten(allow))
           env: concat([
-            {
-              name: 'AZURE_TOKEN_CREDENTIALS'
-              value: 'ManagedIdentityCredential'
-            }
             {
               name: 'AZURE_CLIENT_ID'
               value: identity.properties.clientId
             }
-          ], secretEnvironment)
+          ], plainEnvironment, userEnvironment, fileEnvironment, secretEnvironment)
           resources: {
             cpu: json('0.5')
             memory: '1Gi'
@@ -205,9 +269,11 @@ resource controller 'Microsoft.App/containerApps@2025-01-01' = {
               failureThreshold: 3
             }
             {
+              // Not /readyz, which waits for a state that loads: the push that mends it must get in, and a revision
+              // that is never ready would leave two controllers running.
               type: 'Readiness'
               httpGet: {
-                path: '/readyz'
+                path: '/healthz'
                 port: 8080
                 scheme: 'HTTP'
               }
@@ -216,25 +282,24 @@ resource controller 'Microsoft.App/containerApps@2025-01-01' = {
               failureThreshold: 3
             }
           ]
-          volumeMounts: [
+          volumeMounts: concat([
             {
-              volumeName: 'state'
-              mountPath: '/state'
+              volumeName: 'cache'
+              mountPath: '/cache'
             }
-          ]
+          ], fileMount)
         }
       ]
       scale: {
         minReplicas: 1
         maxReplicas: 1
       }
-      volumes: [
+      volumes: concat([
         {
-          name: 'state'
-          storageType: 'AzureFile'
-          storageName: stateStorage.name
+          name: 'cache'
+          storageType: 'EmptyDir'
         }
-      ]
+      ], fileVolume)
       terminationGracePeriodSeconds: 60
     }
   }
@@ -247,5 +312,4 @@ resource controller 'Microsoft.App/containerApps@2025-01-01' = {
 
 output CONTROLLER_NAME string = controller.name
 output PRINCIPAL_ID string = identity.properties.principalId
-output STATE_ACCOUNT_NAME string = account.name
-output STATE_SHARE_NAME string = stateShare.name
+output HOOK_URL string = hooked ? 'https://${controller.properties.configuration.ingress.fqdn}/hook/git' : ''

@@ -19,7 +19,6 @@ resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
           'Microsoft.Storage/storageAccounts/write'
           'Microsoft.Storage/storageAccounts/listKeys/action' // mounts the share, and signs uploads to it
           'Microsoft.Storage/storageAccounts/fileServices/read'
-          'Microsoft.Storage/storageAccounts/fileServices/write'
           'Microsoft.Storage/storageAccounts/fileServices/shares/read'
           'Microsoft.Storage/storageAccounts/fileServices/shares/write'
           'Microsoft.OperationalInsights/workspaces/read'

@@ -24,7 +24,10 @@ from controller.status import store
 from tests.cli.conftest import Command, Served, State
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["", "validate", "plan", "once", "run", "status", "demo", "local", "local up", "local down", "local reset"]
+COMMANDS = [
+    *("", "validate", "plan", "once", "run", "status", "settings", "demo"),
+    *("local", "local up", "local down", "local reset"),
+]
 
 
 def test_every_command_is_known_here() -> None:
@@ -68,8 +71,10 @@ def test_the_version(acaops: Command) -> None:
     [
         ("plan --output xml", "'xml' is not one of 'text', 'json'; see acaops plan --help"),
         ("status -o yaml", "'yaml' is not one of 'text', 'json'; see acaops status --help"),
-        ("run --log-level loud", "'loud' is not one of"),
-        ("run --port 70000", "'--port'"),
+        ("run --log-level loud", "--log-level loud: must be one of debug"),
+        ("run --port 70000", "--port 70000: must be 0 to 65535"),
+        ("run desired_state --repo /r", "--folder and --repo: the desired state comes from one place"),
+        ("plan --ref main", "--ref goes with --repo"),
         ("once --timeout -1", "'--timeout'"),
         ("demo --time-scale -1", "'--time-scale'"),
         ("plan --bogus", "--bogus; see acaops plan --help"),

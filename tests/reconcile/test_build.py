@@ -78,4 +78,7 @@ async def test_the_commit_is_told_with_the_change_it_made(stack: Stack) -> None:
     git("commit", "-q", "--allow-empty", "-m", "two")
     await stack.one_round()
     assert written == stack.writes()
-    assert stack.status().commit == git("rev-parse", "HEAD") != first
+    told = stack.status().applied
+    assert told is not None
+    assert (told.sha, told.subject) == (git("rev-parse", "HEAD"), "two")
+    assert told == stack.status().attempted

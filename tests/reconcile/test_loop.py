@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from controller import loop, settings
+from controller.sources import origin
 from controller.status import store, summarize
 from tests.reconcile.clouds import Held
 from tests.reconcile.stack import APP, ENVIRONMENT, Stack, app, environment
@@ -20,7 +21,7 @@ QUICK = settings.Backoff(first=0.02, most=0.05)
 @contextlib.asynccontextmanager
 async def turning(stack: Stack) -> AsyncIterator[loop.Loop]:
     """A loop over the stack's folder, closed at the end."""
-    one = loop.Loop(stack.folder, stack.reconciler, QUICK)
+    one = loop.Loop(origin.Folder(stack.folder), stack.reconciler, QUICK)
     try:
         yield one
     finally:

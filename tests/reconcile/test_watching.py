@@ -6,7 +6,7 @@ import asyncio
 
 import aiohttp
 
-from controller import assembly, settings
+from controller import assembly, follow, loop, settings
 from tests.reconcile.stack import APP, Stack, app, environment
 
 
@@ -17,8 +17,10 @@ async def test_a_saved_file_becomes_a_release(built: Stack) -> None:
     changed = asyncio.Event()
     async with assembly.controller(chosen) as one, assembly.serving(one, chosen) as port:
         one.statuses.subscribe(lambda _: changed.set())
-        await one.loop.load()
-        async with assembly.watching(one, chosen), asyncio.timeout(30):
+        async with follow.following(one.loop, one.asks, chosen), asyncio.timeout(30):
+            while (known := one.statuses.get(APP)) is None or not loop.settled(known):
+                await changed.wait()
+                changed.clear()
             (built.code / "app.py").write_text("print('two')\n")
             while not (entries := [entry.release for entry in _history(one) if entry.release != before]):
                 await changed.wait()

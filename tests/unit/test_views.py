@@ -62,7 +62,6 @@ def status(name: str = "phi3-chat", **given: Any) -> dict[str, Any]:
         "kind": "InferenceApp",
         "conditions": [],
         "sourceRevision": "sha256:0123456789abcdef",
-        "commit": None,
         "release": "fedcba9876543210",
         "endpoint": ENDPOINT,
         "resources": [],
@@ -94,12 +93,12 @@ def table(*statuses: dict[str, Any], width: int, encoding: str = "utf-8") -> str
 
 
 def test_a_wide_table_has_a_column_for_each_value() -> None:
-    """One line an object; digests are short, the commit goes before the digest."""
-    lines = table(status(conditions=READY), status("b", conditions=STALLED, commit="c" * 40), width=220).splitlines()
+    """One line an object; digests are short."""
+    lines = table(status(conditions=READY), status("b", conditions=STALLED, sourceRevision="git:" + "c" * 40), width=220).splitlines()
     assert lines[0].split() == ["NAME", "KIND", "READY", "REASON", "RELEASE", "REVISION", "AGE", "ENDPOINT", "MESSAGE"]
     assert [" ".join(line.split()) for line in lines[1:]] == [
         f"phi3-chat InferenceApp ✓ Ready Ready fedcba987654 sha256:0123456789ab 2h {ENDPOINT} revision phi3--1 serves",
-        f"b InferenceApp ✗ Stalled QuotaExceeded fedcba987654 cccccccccccc 2h {ENDPOINT} no quota for NC24-A100",
+        f"b InferenceApp ✗ Stalled QuotaExceeded fedcba987654 git:cccccccccccc 2h {ENDPOINT} no quota for NC24-A100",
     ]
 
 

@@ -1,6 +1,7 @@
 """Reads the part of Bicep that `infra/` is written in: a file's declarations, their values as functions of a scope.
 
-What it doesn't know it refuses, with the place.
+What it doesn't know it refuses, with the place. No package does that: pycep-parser, which reads our files too, gives
+one and the same string for the name `share` and the text 'share', and leaves what is interpolated unparsed.
 """
 
 from __future__ import annotations

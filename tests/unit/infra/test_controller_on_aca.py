@@ -1,17 +1,14 @@
-"""The Bicep that runs the controller: what it may do, what it is started with, how it is watched."""
+"""The Bicep that runs the controller: where its state and secrets come from, how it is watched, who can reach it."""
 
 from __future__ import annotations
 
-import re
+import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import typer
-
-from controller import cli
-from controller.cloud import azure
-from controller.model.kinds import Kind
-from controller.telemetry import http
+from controller import configuration, settings
+from controller.telemetry import hook, http
+from tests.image.dockerfile import stages
 from tests.unit.infra import bicep
 
 INFRA = Path(__file__).parents[3] / "infra" / "controller"
@@ -19,16 +16,20 @@ GROUP = bicep.Group("00000000-0000-0000-0000-000000000000", "rg-acaops")
 GIVEN = {
     "image": "registry.azurecr.io/acaops:1",
     "registryName": "registry",
+    "repositoryUrl": "https://git.example/team/state.git",
+    "repositoryRef": "release",
+    "repositoryPath": "state/live",
+    "gitToken": "a token",
+    "hookSecret": "a hook secret",
     "targetResourceGroups": ["rg-a", "rg-b"],
     "inventory": "blue",
-    "secretVariables": {"API_KEYS": "one,two", "HF_TOKEN": "three"},
+    "secretVariables": {"API_KEYS": "one,two", "GIT_TOKEN": "three"},
 }
 ANSWERS: dict[str, dict[str, Any]] = {
     "identity": {"properties": {"clientId": "client", "principalId": "principal"}},
-    "account": {"listKeys()": {"keys": [{"value": "key one"}]}},
     "workspace": {"properties": {"customerId": "a guid"}, "listKeys()": {"primarySharedKey": "a key"}},
+    "controller": {"properties": {"configuration": {"ingress": {"fqdn": "acaops.example"}}}},
 }
-READ_BY_POST = {"listKeys": Kind.ACCOUNT, "sharedKeys": Kind.WORKSPACE, "listSecrets": Kind.APP}
 
 
 def deployed(**changed: Any) -> bicep.Deployment:
@@ -37,34 +38,147 @@ def deployed(**changed: Any) -> bicep.Deployment:
     )
 
 
+def template(deployment: bicep.Deployment) -> dict[str, Any]:
+    return dict(deployment.resource("controller").body["properties"]["template"])
+
+
 def container(deployment: bicep.Deployment) -> dict[str, Any]:
-    (one,) = deployment.resource("controller").body["properties"]["template"]["containers"]
-    assert isinstance(one, dict)
-    return one
+    (one,) = template(deployment)["containers"]
+    return dict(one)
 
 
-def actions() -> list[str]:
-    role = bicep.deploy(bicep.read(INFRA / "role.bicep"), group=GROUP, parameters={"principalId": "principal"})
-    (permission,) = role.resource("role").body["properties"]["permissions"]
-    return list(permission["actions"])
+def environment(deployment: bicep.Deployment) -> dict[str, str]:
+    """The plain variables."""
+    return {each["name"]: each["value"] for each in container(deployment)["env"] if "value" in each}
 
 
-def test_the_role_is_what_the_cloud_room_does() -> None:
-    """Every kind's read and write, the POSTs that read, joining an environment: no more, no less."""
-    posts = re.findall(r'_post\([^,]+, f"\{\w+\}/(\w+)"\)', Path(azure.__file__).read_text())
-    assert set(posts) == READ_BY_POST.keys()
-    group = "Microsoft.Resources/subscriptions/resourceGroups"
-    kinds = [kind for kind in azure._CREATE if kind is not Kind.GROUP]
-    assert sorted(actions()) == sorted(
-        [
-            f"{group}/read",
-            *(f"{kind}/{verb}" for kind in kinds for verb in ("read", "write")),
-            *(f"{kind}/{post}/action" for post, kind in READ_BY_POST.items()),
-            f"{Kind.ENVIRONMENT}/join/action",
-            f"{Kind.REVISION}/read",
-            f"{Kind.REVISION}/replicas/read",
-        ]
+def secrets(deployment: bicep.Deployment) -> dict[str, str]:
+    listed = deployment.resource("controller").body["properties"]["configuration"]["secrets"]
+    assert len({each["name"] for each in listed}) == len(listed)
+    return {each["name"]: each["value"] for each in listed}
+
+
+def files(deployment: bicep.Deployment) -> dict[str, str]:
+    """What lies in the container's secret files, by path."""
+    made = template(deployment)
+    mounts = {each["volumeName"]: PurePosixPath(each["mountPath"]) for each in container(deployment)["volumeMounts"]}
+    assert {volume["name"] for volume in made["volumes"]} == mounts.keys()
+    return {
+        str(mounts[volume["name"]] / item["path"]): secrets(deployment)[item["secretRef"]]
+        for volume in made["volumes"]
+        if volume["storageType"] == "Secret"
+        for item in volume["secrets"]
+    }
+
+
+def chosen(deployment: bicep.Deployment) -> settings.Settings:
+    """The settings that the container's controller starts with."""
+    environ = stages()["controller"].environment() | environment(deployment)
+    assert list(configuration.strangers(environ)) == []
+    return configuration.settled(configuration.choose({}, environ=environ, file=None))
+
+
+def test_it_follows_the_repository() -> None:
+    """Address, ref, folder, inventory, and the same groups that the role is given in."""
+    made = chosen(deployed())
+    assert made.git is not None
+    assert (made.git.url, made.git.ref, made.git.path) == (
+        "https://git.example/team/state.git",
+        "release",
+        "state/live",
     )
+    assert made.allow == (f"{GROUP.subscription}/rg-a", f"{GROUP.subscription}/rg-b")
+    assert made.inventory == "blue"
+    plain = chosen(deployed(repositoryRef=None, repositoryPath=None, inventory=None)).git
+    assert plain is not None
+    assert (plain.ref, plain.path) == ("main", "desired_state")
+
+
+def test_it_is_started_as_the_image_has_it() -> None:
+    """All it is told stands in variables; the probes ask the port that the image serves on."""
+    one = container(deployed())
+    assert one.keys().isdisjoint({"command", "args"})
+    routes = {route.resource.canonical for route in _routes() if route.resource}
+    assert {probe["httpGet"]["path"] for probe in one["probes"]} <= routes
+    assert {str(probe["httpGet"]["port"]) for probe in one["probes"]} == {stages()["controller"].last("EXPOSE")}
+
+
+def test_what_is_cached_is_no_part_of_the_image() -> None:
+    """The image's cache is a volume that goes with the replica; what lies there is fetched again."""
+    made = deployed()
+    (volume,) = (each for each in template(made)["volumes"] if each["storageType"] == "EmptyDir")
+    (mount,) = (each for each in container(made)["volumeMounts"] if each["volumeName"] == volume["name"])
+    assert mount["mountPath"] == str(chosen(made).cache)
+
+
+def test_git_s_token_is_a_file() -> None:
+    """A secret mounted under the name that the setting gives; the user's name where the host wants one."""
+    made = deployed(gitUsername="deploy")
+    git = chosen(made).git
+    assert git is not None
+    assert git.token is not None
+    assert files(made)[str(git.token.file)] == "a token"
+    assert (git.username, git.ssh_key, git.known_hosts) == ("deploy", None, None)
+
+
+def test_a_deploy_key_comes_with_the_hosts_it_is_for() -> None:
+    """Both as files; the key ends in a newline, which ssh demands and shells take away."""
+    made = deployed(gitToken=None, gitSshKey="-----END-----", gitKnownHosts="git.example ssh-ed25519 AAAA")
+    git = chosen(made).git
+    assert git is not None
+    assert git.token is None
+    assert files(made)[str(git.ssh_key)] == "-----END-----\n"
+    assert files(made)[str(git.known_hosts)] == "git.example ssh-ed25519 AAAA"
+
+
+def test_only_a_hook_opens_a_way_in() -> None:
+    """With a secret there is an ingress to the hook's address, for the sources that are named; without, none."""
+    made = deployed(hookSources=["192.30.252.0/22"])
+    ingress = made.resource("controller").body["properties"]["configuration"]["ingress"]
+    assert (ingress["external"], str(ingress["targetPort"])) == (True, stages()["controller"].last("EXPOSE"))
+    assert [(rule["action"], rule["ipAddressRange"]) for rule in ingress["ipSecurityRestrictions"]] == [
+        ("Allow", "192.30.252.0/22")
+    ]
+    secret = chosen(made).hook_secret
+    assert secret is not None
+    assert files(made)[str(secret.file)] == "a hook secret"
+    assert made.outputs["HOOK_URL"] == f"https://acaops.example{hook.PATH}"
+    without = deployed(hookSecret=None)
+    assert without.resource("controller").body["properties"]["configuration"]["ingress"] is None
+    assert chosen(without).hook_secret is None
+    assert without.outputs["HOOK_URL"] == ""
+
+
+def test_a_public_repository_needs_no_secret() -> None:
+    """Then there is no volume of secrets: one without items would hold every secret of the app."""
+    made = deployed(gitToken=None, hookSecret=None)
+    assert [volume["storageType"] for volume in template(made)["volumes"]] == ["EmptyDir"]
+    assert len(container(made)["volumeMounts"]) == 1
+
+
+def test_there_is_one_controller() -> None:
+    """Two would write side by side."""
+    assert template(deployed())["scale"] == {"minReplicas": 1, "maxReplicas": 1}
+
+
+def test_credentials_are_the_managed_identity_s() -> None:
+    """No other kind of credential is tried."""
+    named = environment(deployed())
+    assert named["AZURE_TOKEN_CREDENTIALS"] == "ManagedIdentityCredential"
+    assert named["AZURE_CLIENT_ID"] == "client"
+
+
+def test_secret_values_stand_in_secrets_only() -> None:
+    """The variables that a desired state's fromEnv names refer to them; every parameter that holds one is secure."""
+    made = deployed(gitSshKey="a private key")
+    referred = {
+        each["name"]: secrets(made)[each["secretRef"]] for each in container(made)["env"] if "secretRef" in each
+    }
+    assert referred == GIVEN["secretVariables"]
+    values = ("a token", "a hook secret", "a private key", "one,two", "three")
+    assert [value for value in values if value in json.dumps(template(made)) + json.dumps(made.outputs)] == []
+    secure = {each.name for each in bicep.read(INFRA / "controller.bicep") if "secure" in each.decorators}
+    assert secure == {"gitToken", "gitSshKey", "hookSecret", "secretVariables"}
 
 
 def test_the_role_is_given_in_the_target_groups_only() -> None:
@@ -76,55 +190,15 @@ def test_the_role_is_given_in_the_target_groups_only() -> None:
 
 
 def test_modules_get_the_parameters_they_declare() -> None:
-    """And no others."""
+    """And no others; so does the deployment get its own from the parameters file."""
     for each in deployed().resources:
         if each.type.endswith(".bicep"):
             declared = {one.name for one in bicep.read(INFRA / each.type) if one.kind == "param"}
             assert declared == each.body["params"].keys()
-
-
-def test_it_is_started_as_the_command_line_has_it() -> None:
-    """The state folder on the mount, all addresses, its inventory, and the same groups that the role is given in."""
-    made = deployed()
-    one = container(made)
-    verb, *arguments = one["args"]
-    command = typer.main.get_command(cli.app)
-    context = command.get_command(typer.Context(command), verb).make_context(verb, arguments)  # type: ignore[attr-defined]
-    assert context.params["allow"] == [f"{GROUP.subscription}/rg-a", f"{GROUP.subscription}/rg-b"]
-    assert (context.params["host"], context.params["inventory"]) == ("0.0.0.0", "blue")
-    (mount,) = one["volumeMounts"]
-    assert PurePosixPath(context.params["folder"]).parent == PurePosixPath(mount["mountPath"])
-    assert made.resource("stateStorage").body["properties"]["azureFile"]["accessMode"] == "ReadOnly"
-    routes = {route.resource.canonical for route in _routes() if route.resource}
-    assert {probe["httpGet"]["path"] for probe in one["probes"]} == {"/healthz", "/readyz"} <= routes
-    assert {probe["httpGet"]["port"] for probe in one["probes"]} == {context.params["port"]}
-
-
-def test_there_is_one_controller_and_no_way_in() -> None:
-    """Two would write side by side; nobody but the platform's probes calls it."""
-    properties = deployed().resource("controller").body["properties"]
-    assert "ingress" not in properties["configuration"]
-    assert properties["template"]["scale"] == {"minReplicas": 1, "maxReplicas": 1}
-
-
-def test_credentials_are_the_managed_identity_s() -> None:
-    """No other kind of credential is tried."""
-    named = {each["name"]: each.get("value") for each in container(deployed())["env"]}
-    assert named["AZURE_TOKEN_CREDENTIALS"] == "ManagedIdentityCredential"
-    assert named["AZURE_CLIENT_ID"] == "client"
-
-
-def test_secret_values_stand_in_secrets_only() -> None:
-    """The variables that a state folder's fromEnv names refer to them."""
-    made = deployed()
-    secrets = {
-        each["name"]: each["value"]
-        for each in made.resource("controller").body["properties"]["configuration"]["secrets"]
-    }
-    referred = {each["name"]: secrets[each["secretRef"]] for each in container(made)["env"] if "secretRef" in each}
-    assert referred == GIVEN["secretVariables"]
-    (declared,) = (each for each in bicep.read(INFRA / "controller.bicep") if each.name == "secretVariables")
-    assert "secure" in declared.decorators
+    given = json.loads((INFRA / "controller.parameters.json").read_text())["parameters"]
+    plain = {name: one["value"] for name, one in given.items()}
+    made = bicep.deploy(bicep.read(INFRA / "controller.bicep"), group=GROUP, parameters=plain, answers=ANSWERS)
+    assert chosen(made).allow == (f"{GROUP.subscription}/rg-phi3",)
 
 
 def test_a_public_image_needs_no_registry() -> None:

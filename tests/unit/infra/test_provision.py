@@ -82,37 +82,78 @@ def app(**spec: Any) -> desired.InferenceApp:
     return desired.InferenceApp.model_validate(head | {"spec": needed | spec})
 
 
-def without_secrets(value: Any) -> Any:
-    """With what is known only in Azure, keys and the workspace's id, left out."""
+def plain(value: Any) -> Any:
+    """With a mark in place of what is known only in Azure: keys, and the workspace's id."""
     if isinstance(value, Mapping):
         unknown = ("accountKey", "sharedKey", "customerId")
-        return {key: without_secrets(item) for key, item in value.items() if key not in unknown}
-    return [without_secrets(item) for item in value] if isinstance(value, list) else value
+        return {key: "known in Azure" if key in unknown else plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def paths(changes: tuple[actions.Change, ...]) -> set[str]:
     return {change.path for change in changes}
 
 
-def test_stack_is_what_acaops_creates() -> None:
-    """Field by field, but for acaops' own tags."""
-    deployment, ids = provisioned(), identity.ids(ENVIRONMENT)
+def created_stack(ids: identity.Ids) -> dict[Kind, Mapping[str, Any]]:
+    """What acaops sends for an Environment of which nothing is there."""
     group = observed.Resource({"id": ids.group, "name": GROUP.name, "location": "westus3"})
     plan = planner.environment(ENVIRONMENT, scope=SCOPE, ids=ids, seen=observed.Stack(group=group))
-    created = {step.kind: step.action.body for step in plan.steps if step.action}
-    symbols = {
-        Kind.ACCOUNT: "account",
-        Kind.SHARE: "share",
-        Kind.WORKSPACE: "workspace",
-        Kind.ENVIRONMENT: "managedEnvironment",
-        Kind.STORAGE: "environmentStorage",
-    }
-    assert created.keys() - symbols.keys() == {Kind.FILE_SERVICE}
-    for kind, symbol in symbols.items():
-        made = deployment.resource(symbol)
-        assert made.type == kind
-        body = {key: value for key, value in created[kind].items() if key != "tags"}
-        assert without_secrets(made.body) == without_secrets({"name": made.body["name"], **body})
+    return {step.kind: step.action.body for step in plan.steps if step.action and step.action.body}
+
+
+def created_app(deployment: bicep.Deployment, ids: identity.Ids) -> Mapping[str, Any]:
+    """What acaops sends for an InferenceApp without content on that stack."""
+    seen = observed.Workload(stack(deployment, ids), published=observed.Published())
+    nothing = workload.Release(content.Content((), ()), {})
+    plan, _ = planner.app(app(), stands_on=ENVIRONMENT, scope=SCOPE, ids=ids, seen=seen, release=nothing)
+    (body,) = (step.action.body for step in plan.steps if step.action and step.kind is Kind.APP)
+    assert body is not None
+    return body
+
+
+SYMBOLS = {
+    Kind.ACCOUNT: "account",
+    Kind.SHARE: "share",
+    Kind.WORKSPACE: "workspace",
+    Kind.ENVIRONMENT: "managedEnvironment",
+    Kind.STORAGE: "environmentStorage",
+}
+
+
+def test_both_make_the_same_resources() -> None:
+    """Every resource of the file is one that acaops creates, and the other way round; the file service is every
+    account's own."""
+    ids, deployment = identity.ids(ENVIRONMENT), provisioned()
+    declared = {each.type: each.existing for each in deployment.resources}
+    assert len(declared) == len(deployment.resources)
+    assert declared == dict.fromkeys([*SYMBOLS, Kind.APP], False) | {Kind.FILE_SERVICE: True}
+    assert created_stack(ids).keys() == {*SYMBOLS, Kind.FILE_SERVICE}
+    assert created_app(deployment, ids)
+
+
+@pytest.mark.parametrize("kind", SYMBOLS, ids=lambda kind: kind.label)
+def test_stack_is_what_acaops_creates(kind: Kind) -> None:
+    """Property by property, none more and none less, but for acaops' own tags."""
+    made = provisioned().resource(SYMBOLS[kind])
+    assert made.type == kind
+    body = {key: value for key, value in created_stack(identity.ids(ENVIRONMENT))[kind].items() if key != "tags"}
+    assert plain(made.body) == plain({"name": made.body["name"], **body})
+
+
+def test_app_is_what_acaops_creates() -> None:
+    """Property by property, but for acaops' own tags, the release in the environment, and the command, which acaops
+    makes for its own way of publishing."""
+    deployment = provisioned()
+    wanted = json.loads(json.dumps(created_app(deployment, identity.ids(ENVIRONMENT))))
+    declared = json.loads(json.dumps(deployment.resource("app").body))
+    (ours,), (theirs,) = (body["properties"]["template"]["containers"] for body in (wanted, declared))
+    assert [each["name"] for each in ours.pop("env")] == [template.RELEASE]
+    for container in (ours, theirs):
+        shell, flag, text = container.pop("command")
+        assert (shell, flag) == ("/bin/bash", "-c")
+        assert "python -m inference" in text
+    assert wanted.pop("tags").keys() >= {tags.OWNER, tags.ORIGIN}
+    assert declared == {"name": declared["name"], **wanted}
 
 
 def test_environment_is_adopted_by_tags_alone() -> None:
@@ -158,6 +199,31 @@ def test_outputs_are_ai_toolkit_s() -> None:
     }
 
 
+def test_the_config_waits_for_the_outputs() -> None:
+    """The same names in the same order, without values until an app serves."""
+    config = json.loads((INFRA / "inference.config.json").read_text())
+    assert list(config) == list(provisioned().outputs)
+    assert set(config.values()) == {None}
+
+
+def test_parameters_are_ai_toolkit_s() -> None:
+    """By name, in both files; the template takes no others, but for the suffix that no file gives."""
+    named = {
+        "defaultCommands",
+        "maximumInstanceCount",
+        "location",
+        "storageAccountName",
+        "fileShareName",
+        "acaEnvironmentName",
+        "acaEnvironmentStorageName",
+        "acaLogAnalyticsName",
+    }
+    assert parameters("inference").keys() == named | {"acaAppName"}
+    assert parameters("finetuning").keys() == named | {"acaJobName", "timeout"}
+    declared = {each.name for each in bicep.read(PROVISION / "inference.bicep") if each.kind == "param"}
+    assert declared - parameters("inference").keys() == {"resourceSuffix"}
+
+
 @pytest.mark.parametrize(
     ("parameter", "symbol"),
     [
@@ -179,8 +245,6 @@ def test_finetuning_and_inference_name_the_same_stack() -> None:
     inference, finetuning = parameters("inference"), parameters("finetuning")
     shared = inference.keys() & finetuning.keys() - {"defaultCommands", "maximumInstanceCount"}
     assert {name: finetuning[name] for name in shared} == {name: inference[name] for name in shared}
-    assert inference.keys() - finetuning.keys() == {"acaAppName"}
-    assert finetuning.keys() - inference.keys() == {"timeout", "acaJobName"}
 
 
 def test_the_last_command_may_be_any_shell(tmp_path: Path) -> None:

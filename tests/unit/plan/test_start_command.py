@@ -71,7 +71,7 @@ def machine(tmp_path: Path) -> Machine:
     (code / "serve.sh").write_text('#!/bin/sh\necho served "$1"\n')
     (code / "serve.sh").chmod(0o755)
     (code / "sub dir" / "model.txt").write_text("weights\n")
-    made = Machine(tmp_path, folders.collect([(code, "inference")], memory={}))
+    made = Machine(tmp_path, folders.collect([(code, "inference")], top=None, memory={}))
     made.archive.parent.mkdir(parents=True)
     folders.bundle(made.files, made.archive)
     return made

@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def collected(root: Path) -> content.Content:
-    return folders.collect([(root, "code")], memory={})
+    return folders.collect([(root, "code")], top=None, memory={})
 
 
 def test_a_bundle_holds_the_manifest_and_the_files(root: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from controller.model import content
 from controller.sources import content as folders
+from controller.sources import worktree
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def collected(root: Path) -> content.Content:
-    return folders.collect([(root, "code")], memory={})
+    return folders.collect([(root, "code")], top=worktree.top(root), memory={})
 
 
 def names(root: Path) -> list[str]:
@@ -51,7 +52,7 @@ def test_files_have_their_place_size_sum_and_mode(root: Path) -> None:
     adapter = root.parent / "adapter"
     write(adapter, "w.bin")
 
-    found = folders.collect([(root, "code"), (adapter, "a/b")], memory={})
+    found = folders.collect([(root, "code"), (adapter, "a/b")], top=None, memory={})
 
     assert (found.targets, found.size) == (("code", "a/b"), 8 + len("w.bin") + len("sub/run.sh"))
     assert [(file.path, file.executable) for file in found.files] == [
@@ -152,7 +153,7 @@ def test_what_can_not_be_published_is_told_all_at_once(root: Path) -> None:
         "pipe: neither a file nor a folder",
         "secret: a symbolic link to what is left out",
         "socket: neither a file nor a folder",
-        "weights: a Git LFS pointer, not the file itself: run `git lfs pull`",
+        "weights: a Git LFS pointer, not the file itself: run `git lfs pull` (a remote repository needs the file committed)",
     ]
 
 
@@ -170,14 +171,14 @@ def test_sums_are_remembered(root: Path) -> None:
     """A file is read once while path, size, time and inode stay; then again."""
     os.utime(root / "main.py", (1, 1))
     memory: folders.Memory = {}
-    first = folders.collect([(root, "code")], memory=memory).digest
+    first = folders.collect([(root, "code")], top=None, memory=memory).digest
     ((stamp, _),) = memory.values()
     memory[root / "main.py"] = (stamp, "0" * 64)
 
-    assert folders.collect([(root, "code")], memory=memory).files[0].sha256 == "0" * 64
+    assert folders.collect([(root, "code")], top=None, memory=memory).files[0].sha256 == "0" * 64
 
     os.utime(root / "main.py", (2, 2))
-    assert folders.collect([(root, "code")], memory=memory).digest == first
+    assert folders.collect([(root, "code")], top=None, memory=memory).digest == first
 
 
 def test_the_sum_of_a_file_just_written_is_not_kept(root: Path) -> None:
@@ -186,7 +187,7 @@ def test_the_sum_of_a_file_just_written_is_not_kept(root: Path) -> None:
     os.utime(root / "main.py", (future, future))
     memory: folders.Memory = {}
 
-    folders.collect([(root, "code")], memory=memory)
+    folders.collect([(root, "code")], top=None, memory=memory)
 
     assert memory == {}
 

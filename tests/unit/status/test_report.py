@@ -11,12 +11,14 @@ import structlog
 from structlog import testing
 
 from controller.model import conditions, outcome
+from controller.model.commit import Commit
 from controller.model.conditions import Reason
 from controller.status import report, store, summarize
 from controller.telemetry import metrics
 
 KEY = ("InferenceApp", "phi3-chat")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+COMMIT = Commit("0" * 40, "Ann", "first", NOW)
 DONE = outcome.Done("revision a--1 serves release r1")
 WORKING = outcome.InProgress(Reason.ROLLING_OUT, "activating", NOW)
 STALLED = outcome.Stalled(Reason.COMMAND_FAILED, "Container crashing", slowly=True)
@@ -43,7 +45,7 @@ def passed(*steps: summarize.StepReport, release: str | None = "r1", minutes: in
         KEY,
         steps,
         source_revision=f"files:{minutes}",
-        commit="0123abc",
+        commit=COMMIT,
         started=started,
         ended=started + timedelta(seconds=2),
         interval=600.0,
@@ -67,7 +69,8 @@ def test_a_pass_is_told_whole(statuses: store.Store, told: metrics.Metrics) -> N
     now = status(statuses)
     assert requeue == summarize.Requeue("interval", 600.0)
     assert [(one.type, one.status, one.revision) for one in now.conditions] == [("Ready", "True", "files:0")]
-    assert (now.release, now.endpoint, now.commit, now.source_revision) == ("r1", "https://phi3", "0123abc", "files:0")
+    assert (now.release, now.endpoint, now.source_revision) == ("r1", "https://phi3", "files:0")
+    assert (now.attempted, now.applied) == (COMMIT, COMMIT)
     assert (now.passes, now.last_pass, now.last_error) == (1, NOW + timedelta(seconds=2), None)
     assert now.resources == (step(DONE),)
     assert [(one.release, one.revision, one.result) for one in now.history] == [("r1", "a--1", "Ready")]
@@ -83,6 +86,15 @@ def test_what_a_pass_didnt_learn_stays(statuses: store.Store, told: metrics.Metr
     report.tell(statuses, told, passed(step(DONE), minutes=2))
     assert (status(statuses).last_error, status(statuses).passes) == ("observe: 429", 3)
     assert len(status(statuses).history) == 1
+
+
+def test_a_commit_is_applied_once_it_is_ready(statuses: store.Store, told: metrics.Metrics) -> None:
+    """The one that fails is the one last attempted; the one before stays the one last applied."""
+    report.tell(statuses, told, passed(step(DONE)))
+    later = Commit("1" * 40, "Bob", "second", NOW)
+    report.tell(statuses, told, replace(passed(step(STALLED), minutes=1), commit=later))
+
+    assert (status(statuses).attempted, status(statuses).applied) == (later, COMMIT)
 
 
 @pytest.mark.parametrize(
@@ -154,17 +166,39 @@ def test_changes_are_logged_once(statuses: store.Store, told: metrics.Metrics) -
     ]
 
 
-def test_a_pass_is_counted(statuses: store.Store, told: metrics.Metrics) -> None:
-    """By what it came to, its writes by verb and kind; an object with nothing to do is Done."""
-    report.tell(statuses, told, passed(step(WORKING, verb="Update", name="containerApp")))
-    report.tell(statuses, told, passed(minutes=1))
+def series(told: metrics.Metrics) -> dict[str, float]:
+    """Values by what stands before them in the exposition."""
+    lines = [line for line in told.exposition().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
-    text = told.exposition().decode()
-    assert 'result="InProgress"} 1.0' in text
-    assert 'result="Done"} 1.0' in text
-    assert 'verb="Update"' in text
-    last = next(line for line in text.splitlines() if line.startswith("acaops_") and "success" in line.split("{")[0])
-    assert float(last.split()[-1]) == (NOW + timedelta(minutes=1, seconds=2)).timestamp()
+
+def test_a_pass_is_counted(statuses: store.Store, told: metrics.Metrics) -> None:
+    """By what it came to; an object with nothing to do is a success, one that just wrote isn't one yet."""
+    report.tell(statuses, told, passed(step(DONE, verb="Create", name="fileShare")))
+    now = series(told)
+    assert now['acaops_reconcile_total{controller="inferenceapp",result="requeue_after"}'] == 1
+    assert not [name for name in now if name.startswith("acaops_last_success")]
+
+    report.tell(statuses, told, passed(minutes=1))
+    now = series(told)
+    assert now['acaops_reconcile_total{controller="inferenceapp",result="success"}'] == 1
+    assert now['acaops_reconcile_time_seconds_sum{controller="inferenceapp"}'] == 4
+    last = now['acaops_last_success_timestamp_seconds{kind="InferenceApp",name="phi3-chat"}']
+    assert last == (NOW + timedelta(minutes=1, seconds=2)).timestamp()
+
+
+def test_a_rollout_is_told(statuses: store.Store, told: metrics.Metrics) -> None:
+    """Its phase, and since when the release that runs is Ready; while the next one comes up, that is still so."""
+    for minutes, verdict in enumerate((DONE, DONE, WORKING)):
+        report.tell(
+            statuses, told, passed(step(verdict), release="r2" if verdict is WORKING else "r1", minutes=minutes)
+        )
+
+    now = series(told)
+    assert now['acaops_rollout_phase{name="phi3-chat",phase="rolling_out"}'] == 1
+    released = {name: value for name, value in now.items() if name.startswith("acaops_release_timestamp")}
+    first = (NOW + timedelta(seconds=2)).timestamp()
+    assert released == {'acaops_release_timestamp_seconds{name="phi3-chat",release="r1"}': first}
 
 
 def test_the_time_of_a_condition_is_its_first(statuses: store.Store, told: metrics.Metrics) -> None:

@@ -11,6 +11,7 @@ import pytest
 import structlog.testing
 
 from controller.model import conditions, outcome
+from controller.model.commit import Commit
 from controller.model.conditions import Condition
 from controller.status import store
 from controller.status.store import HistoryEntry, ObjectStatus, SourceStatus, Store
@@ -18,6 +19,8 @@ from controller.status.summarize import StepReport
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 APP = ("InferenceApp", "phi3-chat")
+COMMIT = Commit("a" * 40, "Ann", "first", NOW)
+LATER = Commit("b" * 40, "Bob", "second", NOW)
 
 
 def a_store(*statuses: ObjectStatus) -> Store:
@@ -90,8 +93,8 @@ def test_json_has_the_kubernetes_shape() -> None:
         *APP,
         conditions=(Condition(conditions.READY, "True", "Ready", "serves", "git:abc", NOW.astimezone(east)),),
         source_revision="git:abc",
-        commit="abc",
-        observed_digest="d",
+        attempted=LATER,
+        applied=COMMIT,
         release="r1",
         endpoint="https://app",
         resources=(
@@ -119,8 +122,8 @@ def test_json_has_the_kubernetes_shape() -> None:
             }
         ],
         "sourceRevision": "git:abc",
-        "commit": "abc",
-        "observedDigest": "d",
+        "lastAttempted": {"sha": "b" * 40, "author": "Bob", "subject": "second", "time": "2026-11-22T12:00:00Z"},
+        "lastApplied": {"sha": "a" * 40, "author": "Ann", "subject": "first", "time": "2026-11-22T12:00:00Z"},
         "release": "r1",
         "endpoint": "https://app",
         "resources": [
@@ -143,13 +146,20 @@ def _step(name: str, resource: str, **given: object) -> dict[str, object]:
 
 def test_the_whole_snapshot_as_json() -> None:
     """The source beside the objects; an object before its first pass has no time of one."""
-    source = SourceStatus("desired_state", "git:abc", NOW, ("a.yaml:1:1: no",))
+    source = SourceStatus(
+        "desired_state", "git:abc", NOW, ("a.yaml:1:1: no",), COMMIT, LATER, NOW, "gone", "rewritten"
+    )
     assert a_store(ObjectStatus(*APP)).snapshot().as_json()["objects"][0]["lastPass"] is None
     assert Store(source).snapshot().as_json() == {
         "source": {
             "folder": "desired_state",
             "revision": "git:abc",
             "loadedAt": "2026-11-22T12:00:00Z",
+            "commit": COMMIT.as_json(),
+            "attempted": LATER.as_json(),
+            "fetchedAt": "2026-11-22T12:00:00Z",
+            "fetchError": "gone",
+            "notice": "rewritten",
             "problems": ["a.yaml:1:1: no"],
         },
         "objects": [],
@@ -161,6 +171,7 @@ def test_unready_until_the_first_load() -> None:
     source = SourceStatus("desired_state")
     assert Store(source).unready([]) == ("the desired state in desired_state was not loaded yet",)
     assert Store(replace(source, problems=("a.yaml:1:1: no",))).unready([]) == ("a.yaml:1:1: no",)
+    assert Store(replace(source, fetch_error="refused")).unready([]) == ("refused",)
 
 
 def test_unready_until_each_object_had_a_pass() -> None:

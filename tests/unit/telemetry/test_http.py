@@ -31,7 +31,7 @@ class World:
             unready=lambda: self.unready,
             status=lambda: {"source": {"revision": "git:abc"}, "objects": [FOUND]},
             find=self.find,
-            metrics=lambda: (b"acaops_queue_depth 0.0\n", "text/plain; version=0.0.4; charset=utf-8"),
+            metrics=lambda: (b"acaops_workqueue_depth 0.0\n", "text/plain; version=0.0.4; charset=utf-8"),
         )
 
 
@@ -99,7 +99,7 @@ async def test_one_object(client: Client) -> None:
 async def test_metrics_are_prometheus_text(client: Client) -> None:
     """With the content type that goes with it."""
     async with client.session.get(f"{client.base}/metrics") as answer:
-        assert await answer.text() == "acaops_queue_depth 0.0\n"
+        assert await answer.text() == "acaops_workqueue_depth 0.0\n"
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 

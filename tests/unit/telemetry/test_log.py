@@ -189,11 +189,13 @@ def test_whether_there_is_a_secret_may_be_told() -> None:
         ("SharedKeyLite aistorage1:c2ln", f"SharedKeyLite aistorage1:{log.MASK}"),
         ("grant_type=x&client_secret=s3cr~t&scope=y", f"grant_type=x&client_secret={log.MASK}&scope=y"),
         (f"got {JWT}!", f"got {log.MASK}!"),
+        ("https://ghp_abc@github.com/a/b", f"https://{log.MASK}@github.com/a/b"),
+        ("ssh://git:pw@h/a and ssh://git@h/b", f"ssh://{log.MASK}@h/a and ssh://git@h/b"),
         ("design=2 sha256:0123abcd rG9/aa==", "design=2 sha256:0123abcd rG9/aa=="),
     ],
 )
 def test_secrets_inside_text_are_masked(text: str, safe: str) -> None:
-    """Storage keys, SAS signatures, bearer tokens, SharedKey signatures; digests and MD5s stay."""
+    """Storage keys, SAS signatures, bearer tokens, SharedKey signatures, passwords in addresses; digests and MD5s stay."""
     assert log.masked(text) == safe
 
 

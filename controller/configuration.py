@@ -1,0 +1,370 @@
+"""A controller's settings from where people put them: a flag, else a variable, else the settings file, else the
+default. It says of each where it came from, and what is wrong with it.
+
+A setting called `fetch-interval` is the flag `--fetch-interval`, the variable `ACAOPS_FETCH_INTERVAL` and the key
+`fetch-interval` of the file. A secret has no flag: its value may stand in a variable, or in a file that `…-file` names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from controller import settings
+from controller.model import fields
+from controller.sources import document, remote
+from controller.telemetry import log as logs
+
+PREFIX = "ACAOPS_"
+NOT_SETTINGS = ("ACAOPS_CONFIG", "ACAOPS_LOCAL_STATE", "ACAOPS_RELEASE", "ACAOPS_URL")
+MOST_BYTES = 256 * 1024
+
+LEVELS = ("debug", "info", "warning", "error")
+INVENTORY = re.compile(r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+GUARDED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(/[-\w.()]{1,90})?")
+
+Group = Literal["source", "cloud", "daemon"]
+
+
+class ConfigurationError(Exception):
+    """Settings that can't be used; each problem names the flag, the variable or the place in the file."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def _text(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("must be printable text")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_text(text)).expanduser()
+
+
+def _yes(text: str) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError("must be true or false")
+    return words[text.lower()]
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65_535:
+        raise ValueError("must be 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if (parsed := fields.seconds(text)) < 1:
+        raise ValueError("must be 1s or more")
+    return parsed
+
+
+def _address(text: str) -> str:
+    if not text.startswith("https://") or not urlsplit(text).hostname:
+        raise ValueError("must be an address that begins with https://; tokens are never sent in the clear")
+    return text
+
+
+def _inventory(text: str) -> str:
+    if not INVENTORY.fullmatch(text):
+        raise ValueError("must be lower-case letters, digits and inner hyphens, at most 63")
+    return text
+
+
+def _guarded(text: str) -> str:
+    if not GUARDED.fullmatch(text):
+        raise ValueError("must be SUBSCRIPTION or SUBSCRIPTION/GROUP, the subscription by its id")
+    return text
+
+
+def _level(text: str) -> str:
+    if text not in LEVELS:
+        raise ValueError(f"must be one of {', '.join(LEVELS)}")
+    return text
+
+
+def _inside(text: str) -> str:
+    parts = text.rstrip("/").split("/")
+    if not text or text.startswith("/") or ".." in parts or not text.isprintable():
+        raise ValueError("must be a folder inside the repository, without '..'")
+    return "/".join(part for part in parts if part not in ("", ".")) or "."
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting. `parse` takes its text and raises ValueError with what it must be. `default` is what people are
+    told; None for none. A `many` may be repeated; a `secret` has no flag."""
+
+    name: str
+    group: Group
+    help: str
+    parse: Callable[[str], Any] = _text
+    default: str | None = None
+    metavar: str = "TEXT"
+    many: bool = False
+    secret: bool = False
+    switch: bool = False
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper().replace("-", "_")
+
+
+OPTIONS = (
+    Option("folder", "source", "The state folder.", _path, "desired_state", "FOLDER"),
+    Option("repo", "source", "The git repository to follow, https, ssh or file.", remote.checked, metavar="URL"),
+    Option("ref", "source", "Its branch, tag or commit.", remote.checked_ref, "main", "REF"),
+    Option("path", "source", "The state folder in it.", _inside, "desired_state", "DIR"),
+    Option("submodules", "source", "Fetch its submodules too.", _yes, "false", switch=True),
+    Option("verify-signers", "source", "Apply only commits signed by one of these (ssh's allowed signers).", _path,
+           metavar="FILE"),
+    Option("git-username", "source", "The name that goes with the token.", metavar="NAME"),
+    Option("git-token", "source", "The password for https.", secret=True),
+    Option("git-token-file", "source", "The file that holds the password for https.", _path, metavar="FILE"),
+    Option("git-credential-helper", "source", "A git credential helper.", metavar="HELPER"),
+    Option("git-ssh-key", "source", "The deploy key for ssh.", _path, metavar="FILE"),
+    Option("git-known-hosts", "source", "The ssh hosts that are trusted, instead of your own file.", _path,
+           metavar="FILE"),
+    Option("cache", "source", "Where copies of the repository are kept.", _path, "~/.cache/acaops", "FOLDER"),
+    Option("cloud", "cloud", "The cloud's resource manager, https://…; public Azure without it.", _address,
+           metavar="URL"),
+    Option("inventory", "cloud", "Names this set of objects in owner tags; two controllers need two names.",
+           _inventory, "default", "NAME"),
+    Option("allow", "cloud", "What may be touched; repeatable, everything without it.", _guarded,
+           metavar="SUBSCRIPTION[/GROUP]", many=True),
+    Option("host", "daemon", "The address that health, status and metrics are served on.", _text, "127.0.0.1", "HOST"),
+    Option("port", "daemon", "Its port; 0 for any free one.", _port, "8080", "PORT"),
+    Option("log-level", "daemon", f"The least that is logged: {', '.join(LEVELS)}.", _level, "info", "LEVEL"),
+    Option("fetch-interval", "daemon", "The time between fetches.", _seconds, "1m", "DURATION"),
+    Option("hook-secret", "daemon", "What pushes told to /hook/git prove themselves by.", secret=True),
+    Option("hook-secret-file", "daemon", "The file that holds what pushes told to /hook/git prove themselves by.",
+           _path, metavar="FILE"),
+    Option("notify-url", "daemon", "Where changes are posted as JSON.", secret=True),
+    Option("notify-url-file", "daemon", "The file that holds the address where changes are posted as JSON.", _path,
+           metavar="FILE"),
+    Option("notify-secret", "daemon", "What those posts are signed with.", secret=True),
+    Option("notify-secret-file", "daemon", "The file that holds what those posts are signed with.", _path,
+           metavar="FILE"),
+    Option("slack-url", "daemon", "Slack's incoming webhook.", secret=True),
+    Option("slack-url-file", "daemon", "The file that holds the address of Slack's incoming webhook.", _path,
+           metavar="FILE"),
+    Option("github-token", "daemon", "Sets commit statuses at GitHub.", secret=True),
+    Option("github-token-file", "daemon", "The file that holds the token to set commit statuses at GitHub.", _path,
+           metavar="FILE"),
+    Option("github-api", "daemon", "GitHub's API, for GitHub Enterprise.", _address, "https://api.github.com", "URL"),
+)  # fmt: skip
+
+NAMES = {option.name: option for option in OPTIONS}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A setting's value, None where it has none, and where it came from: a flag, a variable, `file:line`, `default`."""
+
+    option: Option
+    value: Any
+    origin: str
+
+    @property
+    def shown(self) -> str:
+        """The value for people, never a secret's."""
+        if self.value is None or self.value == ():
+            return ""
+        if self.option.secret:
+            return logs.MASK
+        if self.option.many:
+            return ", ".join(self.value)
+        return fields.duration(self.value) if self.option.parse is _seconds else logs.masked(str(self.value))
+
+
+Choices = Mapping[str, Chosen]
+
+
+def choose(flags: Mapping[str, Any], *, environ: Mapping[str, str], file: Path | None) -> Choices:
+    """Every setting. `flags` holds what was given, as text, a list of texts, or a bool. Raises ConfigurationError with
+    all problems."""
+    problems: list[str] = []
+    texts, found = _file(file) if file else ({}, [])
+    problems += found
+    chosen = {}
+    for option in OPTIONS:
+        raw, origin = _raw(option, flags, environ, texts)
+        values = _parsed(option, raw, origin, problems)
+        chosen[option.name] = Chosen(option, values, origin)
+    problems += _conflicts(chosen)
+    if problems:
+        raise ConfigurationError(problems)
+    return chosen
+
+
+def strangers(environ: Mapping[str, str]) -> Iterator[str]:
+    """What is said of variables that look like settings and are none."""
+    known = {option.variable for option in OPTIONS}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known and name not in NOT_SETTINGS:
+            close = get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known], n=1)
+            yield f"{name} is no setting" + (f"; did you mean {PREFIX}{close[0]}?" if close else "")
+
+
+def settled(choices: Choices) -> settings.Settings:
+    """The settings as the controller takes them."""
+    value = {name: one.value for name, one in choices.items()}
+    return settings.Settings(
+        folder=value["folder"],
+        git=_git(choices) if value["repo"] else None,
+        cache=value["cache"],
+        cloud=value["cloud"],
+        inventory=value["inventory"],
+        allow=value["allow"],
+        host=value["host"],
+        port=value["port"],
+        log_level=value["log-level"],
+        hook_secret=_secret(choices, "hook-secret"),
+        notify_url=_secret(choices, "notify-url"),
+        notify_secret=_secret(choices, "notify-secret"),
+        slack_url=_secret(choices, "slack-url"),
+        github_token=_secret(choices, "github-token"),
+        github_api=value["github-api"],
+    )
+
+
+def _git(choices: Choices) -> settings.Git:
+    value = {name: one.value for name, one in choices.items()}
+    return settings.Git(
+        url=value["repo"],
+        ref=value["ref"],
+        path=value["path"],
+        interval=value["fetch-interval"],
+        submodules=value["submodules"],
+        signers=value["verify-signers"],
+        username=value["git-username"],
+        token=_secret(choices, "git-token"),
+        credential_helper=value["git-credential-helper"],
+        ssh_key=value["git-ssh-key"],
+        known_hosts=value["git-known-hosts"],
+    )
+
+
+def _secret(choices: Choices, name: str) -> settings.Secret | None:
+    value, file = choices[name].value, choices[f"{name}-file"].value
+    return settings.Secret(value, file) if value or file else None
+
+
+def _raw(
+    option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], texts: Mapping[str, tuple[Any, str]]
+) -> tuple[Any, str]:
+    """What was given and where; an empty variable counts as not given."""
+    if flags.get(option.name) not in (None, []):
+        return flags[option.name], f"--{option.name}"
+    if text := environ.get(option.variable):
+        return (text.split(",") if option.many else text), option.variable
+    if option.name in texts and not option.secret:
+        return texts[option.name]
+    return option.default, "default"
+
+
+def _parsed(option: Option, raw: Any, origin: str, problems: list[str]) -> Any:
+    if raw is None:
+        return () if option.many else None
+    if option.secret:
+        return SecretStr(str(raw))
+    values = []
+    for text in raw if option.many and isinstance(raw, list) else [raw]:
+        text = str(text).lower() if isinstance(text, bool) else str(text).strip()
+        try:
+            values.append(option.parse(text))
+        except ValueError as error:
+            shown = logs.masked(text)
+            problems.append(f"{_place(option, origin)} {shown}: {error}")
+    return tuple(values) if option.many else values[0] if values else None
+
+
+def _place(option: Option, origin: str) -> str:
+    return f"{origin} {option.name}" if origin.endswith(":") else origin
+
+
+def _conflicts(chosen: Choices) -> Iterator[str]:
+    """Two answers to one question."""
+
+    def given(name: str) -> str | None:
+        return chosen[name].origin if chosen[name].origin != "default" else None
+
+    if given("folder") and given("repo"):
+        yield f"{_who(chosen, 'folder')} and {_who(chosen, 'repo')}: the desired state comes from one place; choose one"
+    for option in OPTIONS:
+        if option.secret and given(option.name) and given(f"{option.name}-file"):
+            yield f"{_who(chosen, option.name)} and {_who(chosen, f'{option.name}-file')}: choose one"
+    if not given("repo"):
+        for name in ("ref", "path", "verify-signers", "git-token-file", "git-ssh-key"):
+            if chosen[name].origin.startswith("--"):
+                yield f"--{name} goes with --repo"
+    if (chosen["notify-secret"].value or chosen["notify-secret-file"].value) is None and (
+        chosen["notify-url"].value or chosen["notify-url-file"].value
+    ):
+        yield "notify-url needs notify-secret: whoever gets the posts must be able to tell that they are ours"
+
+
+def _who(chosen: Choices, name: str) -> str:
+    return chosen[name].origin.rstrip(":") if not chosen[name].origin.endswith(":") else f"{chosen[name].origin} {name}"
+
+
+def _file(path: Path) -> tuple[dict[str, tuple[Any, str]], list[str]]:
+    """The file's settings with their places, and its problems. A relative path in it is relative to it."""
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(MOST_BYTES + 1)
+    except OSError as error:
+        return {}, [f"{path}: can't be read: {error.strerror}"]
+    if len(data) > MOST_BYTES:
+        return {}, [f"{path}: larger than {MOST_BYTES // 1024} KiB"]
+    documents, found = document.parse(data, file=document.shown(path))
+    problems = [str(problem) for problem in found]
+    texts: dict[str, tuple[Any, str]] = {}
+    for one in documents:
+        if not isinstance(one.data, dict):
+            problems.append(str(one.problem((), "must be a mapping of settings to values")))
+            continue
+        for name, value in one.data.items():
+            texts[name] = (_relative(name, value, path.parent), _at(one, name))
+            problems += [str(one.problem((name,), wrong, at_key=True)) for wrong in _misfit(name, value)]
+    return texts, problems
+
+
+def _misfit(name: str, value: Any) -> Iterator[str]:
+    option = NAMES.get(name)
+    if option is None:
+        close = get_close_matches(name, NAMES, n=1)
+        yield f"{name!r} is no setting" + (f"; did you mean {close[0]!r}?" if close else "")
+    elif option.secret:
+        yield f"a secret doesn't stand here; name its file by {name}-file"
+    elif isinstance(value, dict) or (isinstance(value, list) and not option.many) or value is None:
+        yield f"{name} must be {'a list' if option.many else 'one value'}"
+
+
+def _at(one: document.Document, name: str) -> str:
+    """`file:line:column:`"""
+    problem = one.problem((name,), "")
+    return f"{problem.file}:{problem.line}:{problem.column}:"
+
+
+def _relative(name: str, value: Any, folder: Path) -> Any:
+    option = NAMES.get(name)
+    if option and option.parse is _path and isinstance(value, str) and not value.startswith(("/", "~")):
+        return str(folder / value)
+    return value
+
+
+def table(choices: Choices) -> Sequence[tuple[str, str, str]]:
+    """(name, value, origin) of every setting, in the order of `OPTIONS`."""
+    return [(one.option.name, one.shown, one.origin.rstrip(":")) for one in choices.values()]
