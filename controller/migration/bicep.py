@@ -17,7 +17,10 @@ from controller.model import identity
 
 Json = dict[str, Any]
 
-_INSERTED = re.compile(r"\$\{([^}]*)\}")
+_INSERTED = re.compile(r"(?<!\\)\$\{([^}]*)\}")
+_VERBATIM = re.compile(r"'''\n?(.*?)'''", re.DOTALL)
+_ESCAPED = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|([nrt]|.))")
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _MOST_STEPS = 50
 """How deep parameters and variables may stand on each other."""
 
@@ -51,6 +54,7 @@ class Bicep:
         self._text = text
         self._given = {name: value for name, value in parameters.items() if value is not None}
         self._group_id = group_id
+        self._verbatim = frozenset(_VERBATIM.findall(text))
         parsed: Any = _parsed(text)
         self._parameters: Json = parsed.get("parameters") or {}
         self._variables: Json = parsed.get("variables") or {}
@@ -91,12 +95,14 @@ class Bicep:
 
     def _text_value(self, text: str, left: int) -> Any:
         """The parser gives a name and a literal alike, so a literal that is spelled like a name counts as one."""
+        if text in self._verbatim:
+            return text
         if text in self._parameters or text in self._variables or text in self._resources:
             return self._named(text, left)
         parts = {name: self._named(name.strip(), left) for name in _INSERTED.findall(text)}
         if not all(isinstance(part, (str, int)) for part in parts.values()):
             return UNKNOWN
-        return _INSERTED.sub(lambda match: str(parts[match[1]]), text)
+        return _unescaped(_INSERTED.sub(lambda match: str(parts[match[1]]).replace("\\", "\\\\"), text))
 
     def _named(self, name: str, left: int) -> Any:
         if name in self._given and name in self._parameters:
@@ -125,6 +131,11 @@ class Bicep:
         whose = (operands.get("operand_1") or {}) if isinstance(operands.get("operand_1"), Mapping) else {}
         group = (whose.get("function") or {}).get("type") == "resource_group"
         return self._group_id if group and operands.get("operand_2") == "id" else UNKNOWN
+
+
+def _unescaped(text: str) -> str:
+    """Bicep's escapes, which the parser leaves as they are."""
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)) if match[1] else _ESCAPES.get(match[2], match[2]), text)
 
 
 def read(path: Path) -> str:

@@ -231,6 +231,7 @@ def _migrated(
     document = migrated.document("InferenceApp", migrated.object_name(named or _project(infra).name), spec)
     contents = list(_contents(infra, app, told))
     _remarks(infra, given, told)
+    _by_hand(infra, stack, told)
     return migrated.finished(environment, document, contents=contents, told=told)
 
 
@@ -265,9 +266,21 @@ def _remarks(infra: Infra, given: Mapping[str, Any], told: Told) -> None:
         told.notes.append("everything is provisioned: the first run adopts it and publishes the content")
     else:
         told.warnings.append(
-            "provisioning isn't on record here: where the app isn't there yet, take `probes: Keep` out before the first "
-            "run, or it gets the platform's default probes, which may not wait for a model to load"
+            "provisioning isn't on record here: where the app isn't there yet, take `probes: Keep` out before the "
+            "first run, or it gets the platform's default probes, which may not wait for a model to load"
         )
     for name, value in _said(infra):
         if value is not None and infra.parameters.get("parameters", name, "value") is None:
             told.notes.append(f"{name} is fine-tuning's: {value}")
+
+
+def _by_hand(infra: Infra, stack: migrated.Stack, told: Told) -> None:
+    """Who provisioned by hand wrote down what has room in inference.config.json, which the environment has not."""
+    suffix = identity.unique_string(identity.group_id(stack.subscription, stack.group))[:5]
+    recorded = [infra.config.get(key) for name, key in RECORDED.items() if infra.parameter(name)[0] is None]
+    own = [name for name in recorded if name and not str(name).endswith(suffix)]
+    if own and infra.parameter("acaEnvironmentName")[0] is None:
+        told.warnings.append(
+            f"there are own names on record ({', '.join(own)}), so {stack.names.environment}, {stack.names.storage} "
+            f"and {stack.names.workspace} may be wrong; give their parameters a value, or read the live app by --from-azure"
+        )

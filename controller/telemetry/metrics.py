@@ -1,37 +1,27 @@
 """The controller's Prometheus metrics, in a registry of their own, named as controller-runtime names its own.
 
-It must not know where the numbers come from. What is told per object is kept as plain values and made into series when
-asked for, so that a forgotten object's series are gone with it.
+It must not know where the numbers come from.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import prometheus_client
 from prometheus_client import registry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from controller.model import conditions, outcome
-from controller.telemetry import workqueue
+from controller.telemetry import series, workqueue
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 PASS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 REQUEST_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0)
 
-PHASES = ("pending", "rolling_out", "healthy", "overdue", "failed")
-"""Of a rollout. pending: something must be there before; overdue: its deadline passed before its revision was ready or
-answered the check; failed: the platform gave its revision up."""
-
-_APP = "InferenceApp"
 _CONTROLLERS = ("environment", "inferenceapp")
 _RESULTS = ("success", "error", "requeue", "requeue_after")
-_CONDITIONS = (conditions.READY, conditions.RECONCILING, conditions.STALLED)
-_STATUSES = ("True", "False", "Unknown")
-_LATE = (conditions.Reason.DEADLINE_EXCEEDED, conditions.Reason.CHECK_FAILED)
 
 
 class Metrics:
@@ -41,8 +31,8 @@ class Metrics:
     def __init__(self, *, version: str, inventory: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.registry = registry.CollectorRegistry()
         self.queue = workqueue.Queue(self.registry, clock=clock)
-        self._objects = _Objects()
-        self._source = _Source()
+        self._objects = series.Objects()
+        self._source = series.Source()
         for collector in (self._objects, self._source):
             self.registry.register(collector)
         prometheus_client.ProcessCollector(registry=self.registry)
@@ -50,7 +40,9 @@ class Metrics:
         self._azure = _Azure(self.registry)
         self._fetches = self._counter("acaops_source_fetches_total", "Fetches of the repository.", "result")
         self._hooks = self._counter("acaops_hook_requests_total", "Calls of the webhook.", "provider", "result")
-        self._notifications = self._counter("acaops_notifications_total", "Messages sent out.", "receiver", "result")
+        self._notifications = self._counter(
+            "acaops_notifications_total", "Messages to receivers.", "receiver", "result"
+        )
         self._limit = self._gauge("acaops_max_concurrent_reconciles", "The most passes under way at a time.")
         self._problems = self._gauge("acaops_source_load_errors", "Problems found by the last load of the source.")
         self._leader = self._gauge("acaops_leader", "1 while this process may write.")
@@ -82,11 +74,11 @@ class Metrics:
 
     def rollout(self, name: str, verdict: outcome.Outcome) -> None:
         """What a pass found of the revision that the app called `name` is to run."""
-        self._objects.of(_APP, name).phase = _phase(verdict)
+        self._objects.of(series.APP, name).phase = series.phase(verdict)
 
     def released(self, name: str, release: str, *, timestamp: float) -> None:
         """`release` is what the app called `name` runs, Ready since `timestamp`, seconds since 1970."""
-        self._objects.of(_APP, name).release = (release, timestamp)
+        self._objects.of(series.APP, name).release = (release, timestamp)
 
     def forget(self, kind: str, name: str) -> None:
         """Remove the series of an object that is no longer desired."""
@@ -121,9 +113,9 @@ class Metrics:
         """The webhook was called by a `provider`'s message, with a `result` of few words."""
         self._hooks.labels(provider, result).inc()
 
-    def notified(self, receiver: str, result: str) -> None:
-        """A message to `receiver` ended in success or error."""
-        self._notifications.labels(receiver, result).inc()
+    def notified(self, receiver: str, result: str, messages: int) -> None:
+        """So many messages to `receiver` were sent or dropped: the `result`."""
+        self._notifications.labels(receiver, result).inc(messages)
 
     def exposition(self) -> bytes:
         """All series in Prometheus' text format, of `CONTENT_TYPE`."""
@@ -153,18 +145,6 @@ def _result(verdict: outcome.Outcome) -> str:
         case outcome.InProgress() | outcome.Waiting():
             return "requeue_after"
     return "error"
-
-
-def _phase(verdict: outcome.Outcome) -> str:
-    """One of `PHASES`."""
-    match verdict:
-        case outcome.Done():
-            return "healthy"
-        case outcome.InProgress():
-            return "rolling_out"
-        case outcome.Stalled(reason=reason):
-            return "overdue" if reason in _LATE else "failed"
-    return "pending"
 
 
 class _Passes:
@@ -223,74 +203,6 @@ class _Azure:
             registry=into,
             buckets=REQUEST_BUCKETS,
         )
-
-
-@dataclass
-class _Object:
-    """What was told of one object; None, and no conditions, where nothing was."""
-
-    conditions: Mapping[str, str] = field(default_factory=dict)
-    success: float | None = None
-    drift: int = 0
-    phase: str | None = None
-    release: tuple[str, float] | None = None
-
-
-@dataclass(eq=False)
-class _Objects(registry.Collector):
-    """What is told per object, by kind and name."""
-
-    known: dict[tuple[str, str], _Object] = field(default_factory=dict)
-
-    def of(self, kind: str, name: str) -> _Object:
-        return self.known.setdefault((kind, name), _Object())
-
-    def collect(self) -> Iterator[Metric]:
-        families = (
-            told := _gauges("acaops_condition", "1 for the status a condition has.", "kind", "name", "type", "status"),
-            last := _gauges("acaops_last_success_timestamp_seconds", "When a pass last left it Ready.", "kind", "name"),
-            drift := CounterMetricFamily(
-                "acaops_drift_total",
-                "Writes that put back what somebody else had changed.",
-                labels=("controller", "name"),
-            ),
-            phase := _gauges("acaops_rollout_phase", "1 for the phase a rollout is in.", "name", "phase"),
-            release := _gauges(
-                "acaops_release_timestamp_seconds", "When the release that runs became Ready.", "name", "release"
-            ),
-        )
-        for (kind, name), one in self.known.items():
-            for condition, status in itertools.product(_CONDITIONS if one.conditions else (), _STATUSES):
-                told.add_metric((kind, name, condition, status), one.conditions.get(condition, "False") == status)
-            if one.success is not None:
-                last.add_metric((kind, name), one.success)
-            if kind == _APP or one.drift:
-                drift.add_metric((kind.lower(), name), one.drift)
-            for each in PHASES if one.phase else ():
-                phase.add_metric((name, each), each == one.phase)
-            if one.release:
-                release.add_metric((name, one.release[0]), one.release[1])
-        yield from families
-
-
-def _gauges(name: str, about: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, about, labels=labels)
-
-
-@dataclass(eq=False)
-class _Source(registry.Collector):
-    """Times of the source that was last applied; without one there is no series, for an age of 0 would be a lie."""
-
-    applied: float | None = None
-    committed: float | None = None
-
-    def collect(self) -> Iterator[Metric]:
-        if self.applied is not None:
-            about = "When the source last loaded whole."
-            yield GaugeMetricFamily("acaops_source_applied_timestamp_seconds", about, self.applied)
-        if self.committed is not None:
-            about = "When the commit was made that the source was last applied at."
-            yield GaugeMetricFamily("acaops_source_commit_timestamp_seconds", about, self.committed)
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,10 @@ def test_plan_of_a_commit(acaops: Command, azure: Served, repository: State, tmp
 
     assert (one.exit_code, one.stderr) == (0, "")
     assert (two.exit_code, two.stderr) == (2, "")
-    (change,) = json.loads(two.stdout)["InferenceApp/chat"]["steps"][-1]["changes"]
-    assert (change["before"], change["after"]) == (1, 3)
+    changes = {
+        one["path"]: (one["before"], one["after"]) for one in json.loads(two.stdout)["InferenceApp/chat"][-1]["changes"]
+    }
+    assert changes["properties.template.scale.maxReplicas"] == (1, 3), changes
     assert azure.writes == written
     assert repository.file.read_text() == "{"
     assert acaops("plan", repository.folder).exit_code == 1
@@ -71,7 +73,7 @@ def test_once_from_a_repository(acaops: Command, azure: Served, repository: Stat
     git(tmp_path, "commit", "-qam", "broken")
     broken = acaops("once", *source)
     assert broken.exit_code == 1
-    assert broken.stderr.startswith("error: desired_state/all.yaml:1:2: ")
+    assert broken.stderr.startswith("error: desired_state/all.yaml:2:1: ")
 
 
 def test_a_repository_that_is_not_there(acaops: Command, azure: Served, tmp_path: Path) -> None:

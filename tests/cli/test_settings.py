@@ -33,6 +33,4 @@ def test_a_variable_that_is_no_setting(acaops: Command) -> None:
     acaops.env["ACAOPS_FETCH_INTERVALL"] = "2m"
     told = acaops("settings")
     assert told.exit_code == 0
-    assert told.stderr == (
-        "warning: ACAOPS_FETCH_INTERVALL is no setting; did you mean ACAOPS_FETCH_INTERVAL?\n"
-    )
+    assert told.stderr == ("warning: ACAOPS_FETCH_INTERVALL is no setting; did you mean ACAOPS_FETCH_INTERVAL?\n")

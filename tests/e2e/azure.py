@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import ssl
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,28 @@ def shared_files(server: lifecycle.Running) -> list[str]:
     """The paths of all files on the one share."""
     (files,) = server.state.glob("shares/*/*/files")
     return sorted(path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file())
+
+
+async def codes(client: ContainerAppsAPIClient, server: lifecycle.Running) -> list[tuple[str, str]]:
+    """For each revision ever made, oldest first: what its env calls its commit, and what its code does."""
+    found = [one async for one in client.container_apps_revisions.list_revisions(GROUP, APP)]
+    pairs = []
+    for revision in sorted(found, key=lambda one: str(one.created_time)):
+        assert revision.template is not None
+        (container,) = revision.template.containers or ()
+        named = next((one.value for one in container.env or () if one.name == "COMMIT"), "one")
+        pairs.append((str(named), _model(server, " ".join(container.command or ()))))
+    return pairs
+
+
+def _model(server: lifecycle.Running, command: str) -> str:
+    """The model that the code in a container's bundle names."""
+    digest = re.findall(r"([0-9a-f]{64})\.tar\.gz", command)[0]
+    (bundle,) = server.state.glob(f"shares/*/*/files/.acaops/*/*/releases/{digest}.tar.gz")
+    with tarfile.open(bundle) as archive:
+        code = archive.extractfile("server/app.py")
+        assert code is not None
+        return re.findall(r'MODEL = "(.*)"', code.read().decode())[0]
 
 
 class Journal:

@@ -109,11 +109,11 @@ class Daemon:
 
 
 @contextlib.asynccontextmanager
-async def daemon(state: Path, *, env: Mapping[str, str], log: Path) -> AsyncIterator[Daemon]:
+async def daemon(*arguments: str | Path, env: Mapping[str, str], log: Path) -> AsyncIterator[Daemon]:
     """`acaops run` on any free port; killed at the end if it still runs."""
     with log.open("w") as file:
         process = await asyncio.create_subprocess_exec(
-            *(*ACAOPS, "run", str(state), "--port", "0"),
+            *(*ACAOPS, "run", *map(str, arguments), "--port", "0"),
             env=env,
             cwd=log.parent,
             stdin=asyncio.subprocess.DEVNULL,

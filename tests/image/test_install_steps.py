@@ -5,6 +5,7 @@ The absolute paths of the image lie below a temporary folder; Debian packages an
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -37,6 +38,8 @@ metadata: {name: chat}
 spec:
   environmentRef: west
   image: docker.io/library/python:3.12
+  workloadProfileName: Consumption
+  resources: {cpu: 0.5, memory: 1Gi}
   commands: [python -m inference]
   content: [{path: ../code, target: inference}]
 """
@@ -181,6 +184,18 @@ def until(look: Callable[[], bool], hope: Callable[[], bool] = lambda: True) -> 
     return False
 
 
+def commit(folder: Path) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", "-C", str(folder)]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+
+
+def knows_its_objects(port: str) -> bool:
+    """The state is loaded: its objects have a status. The cloud is out of reach."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as answer:
+        return {each["name"] for each in json.load(answer)["objects"]} == {"west", "chat"}
+
+
 def test_only_the_controller_is_installed(image: Image) -> None:
     """Neither the local Azure, nor the served app, nor torch, nor tools; what is reported is its size."""
     names = ("controller", "infra", "inference", "torch", "gradio", "pip", "setuptools", "pytest", "uvicorn")
@@ -212,6 +227,7 @@ def test_it_runs_until_sigterm(image: Image, state: Path) -> None:
     before = image.files()
     with container(image) as (one, port):
         assert becomes_healthy(image, one, port), one.log.read_text()
+        assert until(lambda: knows_its_objects(port)), one.log.read_text()
         one.process.send_signal(signal.SIGTERM)
         assert one.process.wait(20) == 0, one.log.read_text()
     assert "Traceback" not in one.log.read_text()
@@ -233,20 +249,9 @@ def test_it_follows_a_repository(image: Image, state: Path, tmp_path: Path) -> N
     before = image.files()
     with container(image, ACAOPS_REPO=origin.as_uri(), ACAOPS_CACHE=str(cache)) as (one, port):
         assert becomes_healthy(image, one, port), one.log.read_text()
-        assert until(lambda: "chat" in asked(port, "/status")), asked(port, "/status") + one.log.read_text()
+        assert until(lambda: knows_its_objects(port)), one.log.read_text()
     assert before == image.files()
     assert any(cache.iterdir())
-
-
-def commit(folder: Path) -> None:
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", "-C", str(folder)]
-    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "one"]):
-        subprocess.run([*git, *words], check=True, capture_output=True)
-
-
-def asked(port: str, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-        return str(answer.read().decode())
 
 
 def test_the_health_check_fails_where_nothing_answers(image: Image) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,9 +28,13 @@ def names(prefix: str = "ai", **own: str) -> identity.Names:
     return identity.Names(**{key: own.get(key, f"{prefix}{name}{SUFFIX}") for key, name in kinds.items()})
 
 
+def ids(names: identity.Names) -> identity.Ids:
+    return identity.Ids(identity.group_id(SUBSCRIPTION, GROUP), names)
+
+
 @dataclass(frozen=True)
 class Provisioned:
-    """One app and all it stands on. `start` is the shell's text; `app_body` changes the app's body before it goes."""
+    """One app and all it stands on. `start` is the shell's text; `change` is made to the app's body before it goes."""
 
     names: identity.Names = field(default_factory=names)
     app: str = f"aiacaapp{SUFFIX}"
@@ -39,6 +43,7 @@ class Provisioned:
     counts: Sequence[int] = (0, 2)
     startup_period: int = 120
     location: str = "westus3"
+    change: Callable[[Any], None] = lambda body: None
 
     async def make(self, local: Local) -> None:
         async with stock(local) as sdk:
@@ -46,8 +51,9 @@ class Provisioned:
             await self._storage(sdk)
             customer = await self._workspace(sdk)
             await self._environment(sdk, customer)
-            poller = await sdk.apps.container_apps.begin_create_or_update(GROUP, self.app, self.app_body())
-            await poller.result()
+            body = self.app_body()
+            self.change(body)
+            await (await sdk.apps.container_apps.begin_create_or_update(GROUP, self.app, body)).result()
 
     async def _storage(self, sdk: Clients) -> None:
         account: Any = {
@@ -111,12 +117,11 @@ class Provisioned:
         await storages.create_or_update(GROUP, self.names.environment, self.names.storage, mount)
 
     def app_body(self) -> Any:
-        group = identity.group_id(SUBSCRIPTION, GROUP)
         return {
             "location": self.location,
             "identity": {"type": "None"},
             "properties": {
-                "environmentId": identity.Ids(group, self.names).environment,
+                "environmentId": ids(self.names).environment,
                 "workloadProfileName": "GPU",
                 "configuration": {
                     "secrets": None,

@@ -52,7 +52,8 @@ def status(
 
 def told(*statuses: ObjectStatus) -> list[tuple[str, str]]:
     """The state and the reason of each notice about an object that goes through `statuses`."""
-    found, memory = [], None
+    found: list[tuple[str, str]] = []
+    memory = None
     for one in statuses:
         memory, notice = notices.after(memory, one)
         found += [(notice.state, notice.reason)] if notice else []
@@ -91,7 +92,7 @@ def failing(minute: float, reason: str = Reason.AZURE_ERROR, commit: Commit = ON
         pytest.param(
             [failing(0), failing(15), failing(30, Reason.THROTTLED)], [("Failing", Reason.AZURE_ERROR)], id="for long"
         ),
-        pytest.param([failing(0), READY, failing(20), failing(34)], [], id="in between it was ready"),
+        pytest.param([READY, failing(0), READY, failing(20), failing(34)], [], id="in between it was ready"),
         pytest.param(
             [failing(0), status("Reconciling", minute=5), failing(15)],
             [("Failing", Reason.AZURE_ERROR)],

@@ -27,7 +27,7 @@ def tell_everything(metrics: Metrics) -> None:
     metrics.applied(timestamp=100.0, committed=99.0)
     metrics.leading(leader=False)
     metrics.hooked("github", "accepted")
-    metrics.notified("slack", "success")
+    metrics.notified("slack", "dropped", 3)
     metrics.queue.asked(APP)
     metrics.queue.begun(APP)
     metrics.queue.ended(APP, retry=True)

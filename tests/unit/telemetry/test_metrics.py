@@ -12,7 +12,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.model import conditions, outcome
-from controller.telemetry.metrics import PHASES, Metrics
+from controller.telemetry.metrics import Metrics
+from controller.telemetry.series import PHASES
 from tests.unit.telemetry.telling import tell_everything
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -193,7 +194,7 @@ def test_single_numbers(metrics: Metrics) -> None:
     assert value(metrics, "acaops_source_load_errors") == 2
     assert value(metrics, "acaops_max_concurrent_reconciles") == 32
     assert value(metrics, "acaops_hook_requests_total", provider="github", result="accepted") == 1
-    assert value(metrics, "acaops_notifications_total", receiver="slack", result="success") == 1
+    assert value(metrics, "acaops_notifications_total", receiver="slack", result="dropped") == 3
     assert value(metrics, "acaops_last_success_timestamp_seconds", kind=KIND, name=NAME) == 123.0
     assert value(metrics, "acaops_build_info", version="1.2.3", inventory="default") == 1
     assert value(metrics, "process_start_time_seconds") > 0

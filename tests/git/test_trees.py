@@ -1,0 +1,139 @@
+"""Commits as folders: whole or not there, read-only, kept while in use, removed after."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from controller.model.commit import Commit
+from controller.sources import repository
+from tests.git import processes, servers
+from tests.git.conftest import Follow
+
+
+async def made(one: repository.Repository) -> Path:
+    return await one.materialise((await one.fetch()).commit)
+
+
+async def test_a_tree_is_whole_and_read_only(upstream: servers.Upstream, follow: Follow) -> None:
+    """Files, programs, links and folders, without what anybody could write; the same folder each time."""
+    (upstream.tree / "link").symlink_to("run.sh")
+    (upstream.tree / "run.sh").chmod(0o755)
+    upstream.commit({"deep/er/file": b"\0\xff"})
+    one = follow()
+    tree = await made(one)
+    assert (tree / "deep/er/file").read_bytes() == b"\0\xff"
+    assert os.readlink(tree / "link") == "run.sh"
+    modes = {path: path.lstat().st_mode for path in [tree, *tree.rglob("*")]}
+    assert not [path for path, mode in modes.items() if mode & 0o222 and not stat.S_ISLNK(mode)]
+    assert (modes[tree / "run.sh"] & 0o100, modes[tree / "deep/er/file"] & 0o100) == (0o100, 0)
+    assert await made(one) == tree
+    assert tree.name == upstream.sha
+
+
+async def test_a_tree_holds_every_file_as_it_was_committed(upstream: servers.Upstream, follow: Follow) -> None:
+    """What archives leave out or fill in stays as it is."""
+    files = {
+        ".gitattributes": "secret.txt export-ignore\nversion.txt export-subst\n",
+        "secret.txt": "kept",
+        "version.txt": "$Format:%H$",
+    }
+    upstream.commit(files)
+    tree = await made(follow())
+    assert {name: (tree / name).read_text() for name in files} == files
+
+
+async def test_half_a_tree_is_removed(upstream: servers.Upstream, follow: Follow, cache: Path) -> None:
+    """What a killed process left, read-only folders and all, goes at the next start."""
+    await follow().fetch()
+    half = processes.home(cache) / "trees" / ".new-killed"
+    (half / "folder").mkdir(parents=True)
+    (half / "folder" / "file").write_text("half")
+    (half / "folder").chmod(0o500)
+    await follow().fetch()
+    assert not half.exists()
+
+
+async def test_two_at_once_make_one_tree(upstream: servers.Upstream, follow: Follow, cache: Path) -> None:
+    upstream.commit({f"file-{number}": str(number) for number in range(200)})
+    both = follow(), follow()
+    trees = await asyncio.gather(*map(made, both))
+    assert trees[0] == trees[1]
+    assert len(list(trees[0].iterdir())) == 202
+    assert list((processes.home(cache) / "trees").iterdir()) == [trees[0]]
+
+
+async def test_trees_not_in_use_are_removed(upstream: servers.Upstream, follow: Follow) -> None:
+    """All but the newest two, those in use, and those that another process reads."""
+    one, other = follow(), follow()
+    trees = []
+    for number in range(6):
+        upstream.commit({"run.sh": f"echo {number}\n"})
+        trees.append(await made(one))
+    commit = (await other.fetch()).commit
+    old = Commit(trees[1].name, commit.author, commit.subject, commit.time)
+    assert await other.materialise(old) == trees[1]
+    for tree in trees[2:]:
+        os.utime(tree)
+    await one.tidy({trees[0]})
+    assert [tree.exists() for tree in trees] == [True, True, False, False, True, True]
+    assert (trees[0] / "run.sh").read_text() == "echo 0\n"
+    await other.close()
+    await one.tidy(())
+    assert [tree.exists() for tree in trees] == [False, False, False, False, True, True]
+
+
+async def test_an_older_commit_comes_back(upstream: servers.Upstream, follow: Follow, cache: Path) -> None:
+    """One whose tree and objects are gone is fetched again."""
+    one = follow()
+    first = (await one.fetch()).commit
+    upstream.rewrite({"run.sh": "x"}) if upstream.work("rev-list", "--count", "HEAD") != "1" else upstream.commit({"a": "b"})
+    other = follow(ref=upstream.sha)
+    await other.fetch()
+    (processes.home(cache) / "mirror.git" / "config").unlink()
+    assert ((await other.materialise(first)) / "run.sh").read_text() == "echo\n"
+
+
+async def test_a_user_without_privileges_removes_trees(tmp_path: Path) -> None:
+    """Folders that can't be written are in nobody's way."""
+    folder = tmp_path / "trees"
+    code = (
+        "import os, sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path\n"
+        "from controller.sources import checkout\n"
+        "trees = checkout.Trees(Path(sys.argv[1])); fresh, held = trees.begin()\n"
+        "(fresh / 'a' / 'b').mkdir(parents=True); (fresh / 'a' / 'b' / 'c').write_text('')\n"
+        "tree = trees.finish(fresh, 'one'); trees.abandon(fresh, held)\n"
+        "assert not os.access(tree / 'a', os.W_OK) and trees.find('one') == tree\n"
+        "checkout.NEWEST = 0; trees.tidy([]); assert list(trees.folder.iterdir()) == [], list(trees.folder.iterdir())\n"
+    )
+    command = [sys.executable, "-c", code, str(folder), *sys.path[1:], str(Path(__file__).parents[2])]
+    folder.mkdir()
+    user: int | None = None
+    if os.geteuid() == 0:
+        user = 65534
+        os.chown(folder, user, user)
+        for parent in folder.parents[:3]:
+            parent.chmod(0o755)
+    done = subprocess.run(command, user=user, capture_output=True, text=True, timeout=30)
+    if "Permission denied" in done.stderr and "controller" not in done.stderr:
+        pytest.skip("the interpreter can't be read by others")
+    assert done.returncode == 0, done.stderr
+
+
+async def test_a_cache_stays_small(upstream: servers.Upstream, follow: Follow, cache: Path) -> None:
+    """Dozens of commits, fetched one by one, leave few files: packs become one, trees go."""
+    one = follow()
+    sizes = []
+    for number in range(45):
+        upstream.work("commit", "-q", "--allow-empty", "-m", f"Number {number}")
+        upstream.push()
+        tree = await made(one)
+        await one.tidy({tree})
+        sizes.append(sum(1 for path in cache.rglob("*") if path.is_file()))
+    assert max(sizes[-18:]) <= max(sizes[:25])
