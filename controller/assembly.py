@@ -18,7 +18,7 @@ from controller.model import desired
 from controller.plan import planner
 from controller.sources import manifest, origin
 from controller.status import store
-from controller.telemetry import http, metrics
+from controller.telemetry import hook, http, metrics
 
 VERSION = importlib.metadata.version("acaops")
 
@@ -48,6 +48,7 @@ async def controller(chosen: settings.Settings) -> AsyncIterator[Controller]:
     told = metrics.Metrics(version=VERSION, inventory=chosen.inventory)
     scope = planner.Scope(chosen.inventory, chosen.allow)
     async with azure.Azure(chosen.cloud) as cloud:
+        cloud.calls.listen(told.requested)
         reconciler = reconcile.Reconciler(cloud, statuses, told, scope, lambda: datetime.now(UTC))
         running = loop.Loop(source, reconciler, chosen.backoff)
         try:
@@ -77,6 +78,9 @@ async def serving(one: Controller, chosen: settings.Settings) -> AsyncIterator[i
         metrics=exposition,
     )
     app = http.application(answers, version=VERSION, inventory=chosen.inventory)
+    if chosen.hook_secret and chosen.git:
+        taken = hook.Hook(chosen.hook_secret.read, ref=chosen.git.ref, pushed=one.asks.push, count=told.hooked)
+        app.add_routes([taken.route()])
     async with http.serve(app, chosen.host, port=chosen.port) as port:
         yield port
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer import core
 
-from controller import assembly, commands, configuration, flags, settings, views
+from controller import assembly, commands, configuration, daemon, flags, loop, settings, views
 from controller.sources import manifest
 from controller.telemetry import log as logs
 
@@ -165,7 +165,7 @@ def run(*, chosen: settings.Settings, write_config: WriteConfig = False) -> None
     Example: acaops run --repo https://github.com/contoso/models --ref main --path desired_state
     """
     _log(chosen.log_level)
-    raise typer.Exit(_run(commands.daemon(chosen, write_config=write_config)))
+    raise typer.Exit(_run(daemon.run(chosen, config=commands.CONFIG if write_config else None)))
 
 
 @app.command()
@@ -293,7 +293,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     try:
         return asyncio.run(main)
     except KeyboardInterrupt:
-        return commands.INTERRUPTED
+        return loop.INTERRUPTED
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -17,22 +16,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
-import structlog
-
-from controller import assembly, configuration, follow, loop, settings, views
+from controller import assembly, configuration, loop, settings, views
 from controller.model import conditions, outcome
 from controller.plan import actions, render
 from controller.sources import content, git, manifest, repository, secrets, worktree
-from controller.status import store, summarize
-from controller.telemetry import http
-
-log = structlog.get_logger()
+from controller.status import summarize
 
 Form = Literal["text", "json"]
 CONFIG = Path("infra/inference.config.json")
 WATCH_SECONDS = 2.0
 ASK_SECONDS = 10.0
-INTERRUPTED = 130
 
 
 class _RefusedError(Exception):
@@ -101,7 +94,7 @@ async def once(chosen: settings.Settings, *, seconds: float, write_config: bool)
     try:
         async with assembly.controller(chosen) as one:
             source = await _usable(one)
-            with views.Progress(console) as progress, loop.signals(stop.set, _leave):
+            with views.Progress(console) as progress, loop.signals(stop.set, loop.leave):
                 one.statuses.subscribe(lambda status: progress.update(status.as_json()))
                 await one.loop.accept(source)
                 settled = await assembly.until_settled(one, seconds=seconds, stop=stop)
@@ -114,23 +107,7 @@ async def once(chosen: settings.Settings, *, seconds: float, write_config: bool)
     except _RefusedError as error:
         return _refused(error.problems)
     views.problems(console, lines)
-    return INTERRUPTED if stop.is_set() and not ready else 1 if lines else 0
-
-
-async def daemon(chosen: settings.Settings, *, write_config: bool) -> int:
-    """Follow the desired state and reconcile until a signal."""
-    stop = asyncio.Event()
-    try:
-        async with assembly.controller(chosen) as one, assembly.serving(one, chosen) as port:
-            with loop.signals(stop.set, _leave, again=one.asks.everything):
-                log.info("serving", address=f"http://{chosen.host}:{port}", source=one.loop.origin.label)
-                if write_config:
-                    one.statuses.subscribe(_config_writer(one))
-                async with follow.following(one.loop, one.asks, chosen):
-                    await stop.wait()
-    except http.ServeError as error:
-        return _refused([str(error)])
-    return 0
+    return loop.INTERRUPTED if stop.is_set() and not ready else 1 if lines else 0
 
 
 async def status(chosen: settings.Settings, *, url: str, name: str | None, watch: bool, output: Form) -> int:
@@ -212,25 +189,6 @@ def _unfinished(one: assembly.Controller, *, settled: bool, interrupted: bool) -
         yield "interrupted; run it again to go on" if interrupted else "timed out; run it again to go on"
 
 
-def _config_writer(one: assembly.Controller) -> store.Subscriber:
-    """Writes the config whenever an app serves at an address that it didn't serve at before."""
-    known: set[str | None] = set()
-    pending: set[asyncio.Task[None]] = set()
-
-    async def write() -> None:
-        for problem in await _write_config(one):
-            log.error("config not written", problem=problem)
-
-    def look(status: store.ObjectStatus) -> None:
-        if status.kind == "InferenceApp" and loop.settled(status) and status.endpoint not in known:
-            known.add(status.endpoint)
-            task = asyncio.get_running_loop().create_task(write())
-            pending.add(task)
-            task.add_done_callback(pending.discard)
-
-    return look
-
-
 async def _write_config(one: assembly.Controller) -> list[str]:
     """Write the first app's values; what went wrong, if anything did."""
     try:
@@ -293,8 +251,3 @@ def show_settings(choices: configuration.Choices, *, output: Form) -> None:
 def _refused(lines: list[str]) -> int:
     views.problems(views.console(sys.stderr), lines)
     return 1
-
-
-def _leave() -> None:
-    """The second signal: leave at once. Azure goes on with what was begun; the next start finds it."""
-    os._exit(INTERRUPTED)

@@ -63,7 +63,7 @@ class Demo:
         began = time.monotonic()
         # On a laptop's cores one thread is faster: two were seen to take ten times as long for a model this small.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        with tempfile.TemporaryDirectory(prefix="acaops-demo-") as folder, loop.signals(stop.set, _interrupt):
+        with tempfile.TemporaryDirectory(prefix="acaops-demo-") as folder, loop.signals(stop.set, loop.leave):
             try:
                 return await self._in(Path(folder), stop=stop, began=began)
             except _FAILURES as error:
@@ -260,7 +260,3 @@ async def _follow(one: assembly.Controller, stop: asyncio.Event) -> None:
             progress.update(status.as_json())
         one.statuses.subscribe(lambda status: progress.update(status.as_json()))
         await stop.wait()
-
-
-def _interrupt() -> None:
-    os._exit(130)

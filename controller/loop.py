@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 
@@ -40,6 +42,9 @@ LOADING = 900.0
 
 SAME_MOMENT = 0.5
 """Seconds within which signals count as one."""
+
+INTERRUPTED = 130
+"""The exit status of a program that Ctrl-C ended."""
 
 Look = Callable[[reconcile.Key], Awaitable[summarize.Requeue]]
 
@@ -129,13 +134,15 @@ class Worker:
 @dataclass
 class Loop:
     """All workers over one desired state. `reconciler.statuses` is where the outcome shows. `only` picks the objects
-    to work on; after a change of it, `load` again. `vital` tasks must not end by themselves."""
+    to work on; after a change of it, `load` again. `vital` tasks must not end by themselves; `on_load` is called after each
+    load, whatever it came to."""
 
     origin: origin.Origin
     reconciler: reconcile.Reconciler
     backoff: settings.Backoff = field(default_factory=settings.Backoff)
     source: manifest.Source | None = None
     vital: list[asyncio.Task[None]] = field(default_factory=list)
+    on_load: list[Callable[[], None]] = field(default_factory=list)
     only: Callable[[reconcile.Key], bool] = lambda _: True
     _workers: dict[reconcile.Key, Worker] = field(default_factory=dict)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SIDE_BY_SIDE))
@@ -143,6 +150,9 @@ class Loop:
     _overdue: dict[tuple[str, ...], float] = field(default_factory=dict)
     _looking: dict[reconcile.Key, manifest.Source] = field(default_factory=dict)
     _closed: bool = False
+
+    def __post_init__(self) -> None:
+        self.reconciler.metrics.workers(limit=SIDE_BY_SIDE)
 
     @property
     def alive(self) -> bool:
@@ -176,6 +186,8 @@ class Loop:
             else:
                 self._fetched()
                 await self._accept(source, changed)
+            for call in self.on_load:
+                call()
 
     async def accept(self, source: manifest.Source) -> None:
         """Work on a state that was loaded already."""
@@ -336,6 +348,11 @@ def settled(status: store.ObjectStatus | None) -> bool | None:
     if words.get(conditions.STALLED) == "True":
         return False
     return True if words.get(conditions.READY) == "True" else None
+
+
+def leave() -> NoReturn:
+    """End at once. Azure goes on with what was begun; the next start finds it."""
+    os._exit(INTERRUPTED)
 
 
 @contextlib.contextmanager

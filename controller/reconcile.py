@@ -65,11 +65,23 @@ class Reconciler:
         try:
             async with asyncio.timeout(limit):
                 view = await self.look(source, key)
-                applied = await _applied(view) if write else {}
+                applied = await self._applied(view, key) if write else {}
             steps = objects.judge(view, applied, now=self.now())
         except Exception as error:
             steps = (summarize.StepReport("pass", "", "", _became(error, limit=limit)),)
         return self._report(source, key, view=view, steps=steps, started=started)
+
+    async def _applied(self, view: objects.View, key: Key) -> Mapping[Kind, outcome.Outcome]:
+        account, share = view.stack.account, view.ids.names.share
+        applied = await apply.apply(view.plan, view.cloud, account=account, share=share, pack=view.pack)
+        for step in view.plan.ready:
+            if (
+                step.action
+                and step.action.reason == "drift"
+                and isinstance(applied[step.kind], outcome.Done | outcome.InProgress)
+            ):
+                self.metrics.drifted(*key)
+        return applied
 
     def _report(
         self,
@@ -95,11 +107,6 @@ class Reconciler:
             serving=objects.serving(view) if view else None,
         )
         return report.tell(self.statuses, self.metrics, result)
-
-
-async def _applied(view: objects.View) -> Mapping[Kind, outcome.Outcome]:
-    account, share = view.stack.account, view.ids.names.share
-    return await apply.apply(view.plan, view.cloud, account=account, share=share, pack=view.pack)
 
 
 def _became(error: Exception, *, limit: float) -> outcome.Outcome:

@@ -14,6 +14,7 @@ from controller.cloud import (
     answers,
     apps,
     arm,
+    calls,
     endpoint,
     environments,
     files,
@@ -57,6 +58,11 @@ class Azure:
     def __init__(self, cloud: str | None = None, *, credential: AsyncTokenCredential | None = None) -> None:
         """`cloud` is ARM's address, None for the public one; raises ValueError unless it is https. Sends nothing."""
         self._session = sessions.Session(cloud, credential=credential)
+
+    @property
+    def calls(self) -> calls.Calls:
+        """Tells of each request."""
+        return self._session.calls
 
     @property
     def writes(self) -> writes.Writes:

@@ -73,8 +73,10 @@ class Bicep:
         return self._named(name, _MOST_STEPS)
 
     def place(self, key: str) -> tuple[int, int]:
-        """Line and column of the last property called so, or the file's beginning. The app is the last resource."""
-        found = [match.start(1) for match in re.finditer(rf"(?m)^[ \t]*({re.escape(key)})[ \t]*:", self._text)]
+        """Line and column of the parameter, or of the last property, called so; else the file's beginning. The app is
+        the last resource."""
+        named = rf"(?m)(?:^[ \t]*param[ \t]+|(?:^|[{{,])[ \t]*(?={re.escape(key)}[ \t]*:))({re.escape(key)})\b"
+        found = [match.start(1) for match in re.finditer(named, self._text)] if key else []
         before = self._text[: found[-1]] if found else ""
         return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 

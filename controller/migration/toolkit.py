@@ -84,6 +84,7 @@ def read(folder: Path, *, subscription: str | None = None, resource_group: str |
     declared = _declared(infra, given, identity.group_id(subscription, resource_group), told)
     told.end()
     names = {name: _name(declared, name, told) for name in TYPES}
+    told.end()
     app = workload.read(names["acaAppName"], declared.resource(TYPES["acaAppName"]) or {}, told)
     stack = _stack(declared, given, names, subscription=subscription, group=resource_group, told=told)
     if app is None or told.problems:
@@ -175,11 +176,12 @@ def _declared(infra: Infra, given: Mapping[str, Any], group_id: str, told: Told)
 
 def _name(declared: bicep.Bicep, parameter: str, told: Told) -> str:
     """The resource's name, as deployed."""
-    name = (declared.resource(TYPES[parameter]) or {}).get("name")
-    if isinstance(name, str):
-        return name
-    told.refuse("name", f"the name of the {TYPES[parameter]} isn't known; give the parameter {parameter} a value")
-    return ""
+    found = declared.resource(TYPES[parameter])
+    if found is None:
+        told.refuse("", f"there is no {TYPES[parameter]} here; read the live app by --from-azure instead")
+    elif not isinstance(found.get("name"), str):
+        told.refuse(parameter, f"the name of the {TYPES[parameter]} isn't known; give the parameter a value")
+    return str((found or {}).get("name"))
 
 
 def _stack(
@@ -282,5 +284,5 @@ def _by_hand(infra: Infra, stack: migrated.Stack, told: Told) -> None:
     if own and infra.parameter("acaEnvironmentName")[0] is None:
         told.warnings.append(
             f"there are own names on record ({', '.join(own)}), so {stack.names.environment}, {stack.names.storage} "
-            f"and {stack.names.workspace} may be wrong; give their parameters a value, or read the live app by --from-azure"
+            f"and {stack.names.workspace} may be wrong; set their parameters, or read the live app by --from-azure"
         )

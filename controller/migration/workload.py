@@ -79,9 +79,11 @@ def _container(name: str, template: Body, told: Told) -> Body | None:
     if named or len(containers) == 1:
         return (named or containers)[0]
     have = ", ".join(str(one.get("name")) for one in containers) or "none"
+    what = (
+        f"there are {len(containers)} containers ({have}), and none is called {name}" if containers else "no container"
+    )
     told.refuse(
-        "containers",
-        f"{name} has {len(containers)} containers ({have}); which one serves is known only of one called {name}",
+        "containers", f"{what}; which one serves is known only of a container called as the app, or the only one"
     )
     return None
 

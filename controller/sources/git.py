@@ -85,6 +85,7 @@ class Reason:
     CORRUPT = "Corrupt"
     DISK_FULL = "DiskFull"
     CACHE_UNUSABLE = "CacheUnusable"
+    GIT_MISSING = "GitMissing"
     GIT_FAILED = "GitFailed"
 
 
@@ -123,7 +124,9 @@ NO_ACCESS = Access()
 _MEANINGS = tuple(
     (reason, re.compile(words, re.IGNORECASE))
     for reason, words in (
-        (Reason.DISK_FULL, r"no space left on device|disk quota exceeded"),
+        # git often keeps to itself why it couldn't write; it is hardly ever anything else
+        (Reason.DISK_FULL, r"no space left on device|disk quota exceeded|(unable to|couldn't|failed to) write|write error"),
+        (Reason.CACHE_UNUSABLE, r"unable to create .*: (permission denied|read-only file system)"),
         (Reason.HOST_KEY_CHANGED, r"remote host identification has changed"),
         (Reason.HOST_KEY_UNKNOWN, r"host key verification failed|host key is known for"),
         (
@@ -213,7 +216,7 @@ async def run(
             pass_fds=tuple(keep),
         )
     except FileNotFoundError:
-        raise FetchError(Reason.GIT_FAILED, "git isn't installed, or not on PATH") from None
+        raise FetchError(Reason.GIT_MISSING, "git isn't installed, or not on PATH") from None
     output, errors = await _ended(process)
     if process.returncode not in answers:
         raise failure(errors, access=access, otherwise=otherwise)

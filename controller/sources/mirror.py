@@ -104,7 +104,7 @@ class Mirror:
         """Let `name` be what `source`, a ref or a commit, is at the remote, with `depth` commits of its history."""
         await self.run(
             *("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"),
-            *("--no-auto-maintenance", "--no-show-forced-updates", f"--depth={depth}"),
+            *("--no-auto-maintenance", f"--depth={depth}"),
             *("--", self.where.url, f"+{source}:{_ref(name)}"),
             access=access,
             otherwise=git.Reason.GIT_FAILED,
@@ -167,7 +167,8 @@ class Mirror:
         except git.FetchError as error:
             if error.reason == git.Reason.DISK_FULL:
                 self._sweep()
-            if error.reason != git.Reason.CORRUPT:
+            # words that mean nothing to us may be about the mirror too, and losing it costs little
+            if error.reason not in (git.Reason.CORRUPT, git.Reason.GIT_FAILED):
                 raise
             log.warning("the repository's mirror is broken and made anew", mirror=str(self._git), problem=str(error))
         await git.blocking(shutil.rmtree, self._git)

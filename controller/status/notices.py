@@ -237,9 +237,8 @@ def _minutes(now: datetime, since: datetime | None) -> str:
 
 
 def _is_ready(status: store.ObjectStatus) -> bool:
-    """Whether the commit that was attempted is the one that is applied, now."""
     ready = status.condition(conditions.READY)
-    return ready is not None and ready.status == "True" and status.applied == status.attempted
+    return ready is not None and ready.status == "True"
 
 
 def _label(status: store.ObjectStatus) -> str:

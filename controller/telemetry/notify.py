@@ -152,9 +152,6 @@ class _Outbox:
             await retrying(self._try)
         except _UndeliveredError as error:
             self._drop(self._batch, str(error))
-        # A sender that died would be silent for good; and what broke it may hold the address.
-        except Exception as error:
-            self._drop(self._batch, type(error).__name__)
 
     async def _try(self) -> None:
         self._batch = list(self._pending.values())[: self._receiver.at_once]
@@ -174,7 +171,8 @@ class _Outbox:
             raise _UndeliveredError(str(error), again=False) from None
         except _UndeliveredError:
             raise
-        # Also what reading a secret raises. Only the kind is told: messages may hold the address.
+        # Whatever it is, a sender that died would be silent for good. Only the kind is told: messages may hold the
+        # address.
         except Exception as error:
             raise _UndeliveredError(type(error).__name__, again=True) from None
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from controller.sources import git, repository
+from controller.sources import git, mirror, repository
 from tests.git import processes, servers
 from tests.git.conftest import Follow
 
@@ -167,9 +167,10 @@ async def test_a_broken_mirror(
     upstream: servers.Upstream, follow: Follow, cache: Path, damage: str, *, moved: bool
 ) -> None:
     """It is made anew, whether or not there is something new to fetch."""
-    for _ in range(40):
-        upstream.work("commit", "-q", "--allow-empty", "-m", "So that history is cut") if damage == "zeroed shallow" else 0
-    upstream.push()
+    if damage == "zeroed shallow":
+        for _ in range(mirror.DEPTH):
+            upstream.work("commit", "-q", "--allow-empty", "-m", "So that history is cut")
+        upstream.push()
     one = follow()
     await one.fetch()
     DAMAGES[damage](processes.home(cache) / "mirror.git")
@@ -256,7 +257,7 @@ async def test_a_disk_that_is_really_full(
         assert list(home.glob("mirror.git/objects/pack/*.pack")) == [] if where == "fetch" else True
         assert not list(home.rglob("tmp_*"))
         assert not list(home.glob("trees/*")) + list(home.glob("trees/.*"))
-        upstream.commit({"weights.bin": "small"})
+        upstream.rewrite({"weights.bin": "small"})
         fetched = await one.fetch()
         assert ((await one.materialise(fetched.commit)) / "weights.bin").read_text() == "small"
         await one.close()

@@ -74,34 +74,35 @@ def stages() -> dict[str, Stage]:
 
 def build_context(target: Path) -> None:
     """Copy to `target` what an engine would be sent of the repository."""
-    for path in _sent(ROOT, _ignored_patterns()):
+    for path in _sent(ROOT):
         copy = target / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
 
 
-def _ignored_patterns() -> list[str]:
+def is_sent(name: str) -> bool:
+    """Whether a path, relative to the repository, is part of the build context. The last pattern that matches it or
+    one of its parents decides, as Docker has it."""
+    sent = True
+    for pattern in _patterns():
+        if _matches(name, pattern.removeprefix("!")):
+            sent = pattern.startswith("!")
+    return sent
+
+
+def _patterns() -> list[str]:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def _sent(folder: Path, patterns: list[str]) -> Iterator[Path]:
+def _sent(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         name = path.relative_to(ROOT).as_posix()
         if not path.is_dir():
-            if not _ignored(name, patterns):
+            if is_sent(name):
                 yield path
-        elif not _ignored(name, patterns) or any(each.startswith(f"!{name}/") for each in patterns):
-            yield from _sent(path, patterns)
-
-
-def _ignored(name: str, patterns: list[str]) -> bool:
-    """The last pattern that matches the path or one of its parents decides, as Docker has it."""
-    ignored = False
-    for pattern in patterns:
-        if _matches(name, pattern.removeprefix("!")):
-            ignored = not pattern.startswith("!")
-    return ignored
+        elif is_sent(name) or any(pattern.startswith(f"!{name}/") for pattern in _patterns()):
+            yield from _sent(path)
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -18,7 +18,10 @@ from tests.unit.infra import bicep
 
 ROLE = Path(__file__).parents[2] / "infra" / "controller" / "role.bicep"
 VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
-SECRETS = {"env": [{"name": "KEYS", "secretRef": "keys"}], "secrets": [{"name": "keys", "fromEnv": "TEST_ROLE_KEYS"}]}
+SECRETS: dict[str, Any] = {
+    "env": [{"name": "KEYS", "secretRef": "keys"}],
+    "secrets": [{"name": "keys", "fromEnv": "TEST_ROLE_KEYS"}],
+}
 JOIN = "Microsoft.App/managedEnvironments/join/action"
 """Documented: asked, beside the app's own write, of whoever puts an app into an environment."""
 

@@ -129,7 +129,7 @@ def test_an_environment_field_of_a_later_version_is_refused(path: str, value: An
         ("registries", [{"server": "x.azurecr.io"}], "a private registry"),
         ("identity.type", "SystemAssigned", "a managed identity"),
         ("ingress.allow", ["10.0.0.0/8"], "an allow list of CIDRs"),
-        ("probes", "Keep", "probes of your own"),
+        ("probes", [{"type": "Startup"}], "probes of your own"),
         ("rollout.strategy", "Canary", "another strategy than Rolling"),
         ("dependsOn", ["other"], "dependsOn"),
         ("drift", "Report", "drift Report"),

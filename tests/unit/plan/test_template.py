@@ -92,6 +92,15 @@ def test_readiness_asks_what_the_check_asks(rollout: dict[str, Any], asked: dict
     assert {key: readiness[key] for key in asked} == asked
 
 
+def test_what_is_kept_isn_t_said() -> None:
+    """Live probes and scale rules that the app leaves alone: nothing of them is owned, or sent when it is created."""
+    app = wanted.app(probes="Keep", scale={"concurrentRequests": None})
+    body = rendered(app)
+    (container,) = body["containers"]
+    assert "probes" not in container
+    assert body["scale"] == {"minReplicas": 1, "maxReplicas": 1}
+
+
 @pytest.mark.parametrize(
     "spec",
     [
