@@ -18,11 +18,11 @@ RUN python -m venv --without-pip /opt/acaops \
 
 
 FROM ${PYTHON} AS controller
-# git and ssh speak to the repository of the desired state. Debian's stable release holds one version of each and
-# removes those before a security fix, so that a pinned one would stop building the day it mattered.
+# git and ssh fetch the desired state. Debian's stable release holds one version of each and removes those before a
+# security fix, so that a pinned one would stop building the day it mattered.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends git openssh-client \
+    && apt-get install --yes --no-install-recommends ca-certificates git openssh-client \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --no-create-home --home-dir /cache acaops \
     && install --directory --owner=acaops --group=acaops /cache /state

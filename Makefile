@@ -25,7 +25,7 @@ demo: $(STAMP)
 	@$(BIN)/acaops demo desired_state
 
 # The pure rooms must be covered to the last branch; the rest is tested through the real SDK and real processes.
-PURE := controller.plan controller.health controller.model controller.status.summarize controller.status.events
+PURE := controller.plan controller.health controller.model controller.status.summarize controller.status.events controller.status.notices
 COVERAGE := $(addprefix --cov=,$(PURE)) --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
 
 test: $(STAMP)
@@ -37,6 +37,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/acaops validate desired_state
 
 schema: $(STAMP)

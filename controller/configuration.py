@@ -21,6 +21,7 @@ from controller import settings
 from controller.model import fields
 from controller.sources import document, remote
 from controller.telemetry import log as logs
+from controller.telemetry import receivers
 
 PREFIX = "ACAOPS_"
 NOT_SETTINGS = ("ACAOPS_CONFIG", "ACAOPS_LOCAL_STATE", "ACAOPS_RELEASE", "ACAOPS_URL")
@@ -74,6 +75,13 @@ def _address(text: str) -> str:
     if not text.startswith("https://") or not urlsplit(text).hostname:
         raise ValueError("must be an address that begins with https://; tokens are never sent in the clear")
     return text
+
+
+def _api(text: str) -> str:
+    try:
+        return receivers.checked(SecretStr(text))
+    except receivers.ReceiverError as error:
+        raise ValueError(f"can't be used: {error}") from None
 
 
 def _inventory(text: str) -> str:
@@ -162,7 +170,7 @@ OPTIONS = (
     Option("github-token", "daemon", "Sets commit statuses at GitHub.", secret=True),
     Option("github-token-file", "daemon", "The file that holds the token to set commit statuses at GitHub.", _path,
            metavar="FILE"),
-    Option("github-api", "daemon", "GitHub's API, for GitHub Enterprise.", _address, "https://api.github.com", "URL"),
+    Option("github-api", "daemon", "GitHub's API, for GitHub Enterprise.", _api, "https://api.github.com", "URL"),
 )  # fmt: skip
 
 NAMES = {option.name: option for option in OPTIONS}

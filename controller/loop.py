@@ -186,13 +186,13 @@ class Loop:
             else:
                 self._fetched()
                 await self._accept(source, changed)
-            for call in self.on_load:
-                call()
+            self._loaded()
 
     async def accept(self, source: manifest.Source) -> None:
         """Work on a state that was loaded already."""
         async with self._loading:
             await self._accept(source, None)
+            self._loaded()
 
     def ask(self, keys: Iterable[reconcile.Key]) -> None:
         """Ask for a look at those of `keys` that are worked on."""
@@ -248,6 +248,10 @@ class Loop:
         folder = self.origin.folder
         state = folder is not None and folder.absolute() in changed
         return differ | {(app.object.kind, app.name) for app in source.apps if _reads(app, changed, state=state)}
+
+    def _loaded(self) -> None:
+        for call in self.on_load:
+            call()
 
     def _fetched(self) -> None:
         """A remote repository gave its newest commit, whatever that comes to."""

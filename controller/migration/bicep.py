@@ -31,9 +31,6 @@ class _Unknown:
     def __repr__(self) -> str:
         return "(unknown)"
 
-    def __bool__(self) -> bool:
-        return False
-
 
 UNKNOWN: Final = _Unknown()
 

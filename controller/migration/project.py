@@ -56,10 +56,11 @@ def read(path: Path, told: Told) -> File:
     if not isinstance(data, dict):
         told.refuse_at(f"{shown}:1:1", "must be a JSON object")
         return File(shown, {})
-    return File(shown, data, _places(text, shown))
+    return File(shown, data, _places(text, shown, told))
 
 
-def _places(text: str, shown: str) -> document.Document | None:
-    """JSON is YAML, as far as places go; what isn't has none."""
-    documents, _ = document.parse(text.encode(errors="replace"), file=shown)
+def _places(text: str, shown: str, told: Told) -> document.Document | None:
+    """JSON is YAML, as far as places go; what isn't has none. A key that is there twice would count once only."""
+    documents, problems = document.parse(text.encode(errors="replace"), file=shown)
+    told.problems += [str(problem) for problem in problems if problem.message.startswith("duplicate key")]
     return documents[0] if len(documents) == 1 else None

@@ -12,6 +12,7 @@ from typing import Any
 from controller.migration import bicep, migrated, project, workload
 from controller.migration.migrated import Migrated, Told
 from controller.model import identity
+from controller.sources import document
 
 TYPES = {
     "storageAccountName": "Microsoft.Storage/storageAccounts",
@@ -78,7 +79,8 @@ def read(folder: Path, *, subscription: str | None = None, resource_group: str |
     told = Told(where=lambda field: f"{found}:1:1")
     infra = _files(found, told)
     told.end()
-    subscription = _target(infra, "SUBSCRIPTION_ID", subscription, "--subscription", told)
+    # ARM spells it so, and default names follow from the group's id
+    subscription = _target(infra, "SUBSCRIPTION_ID", subscription, "--subscription", told).lower()
     resource_group = _target(infra, "RESOURCE_GROUP_NAME", resource_group, "--resource-group", told)
     given = dict(_parameters(infra, told))
     declared = _declared(infra, given, identity.group_id(subscription, resource_group), told)
@@ -160,16 +162,17 @@ def _typed(name: str, value: Any, place: str, told: Told) -> None:
 def _declared(infra: Infra, given: Mapping[str, Any], group_id: str, told: Told) -> bicep.Bicep:
     """Raises MigrationError, with what `told` had before."""
     path = _path(infra.folder, "inference.bicep")
+    shown = document.shown(path)
     try:
         made = bicep.Bicep(bicep.read(path), parameters=given, group_id=group_id)
     except FileNotFoundError:
-        told.refuse_at(str(path), "isn't there, and nothing else says the image; read the live app by --from-azure")
+        told.refuse_at(shown, "isn't there, and nothing else says the image; read the live app by --from-azure")
     except bicep.BicepError as error:
-        told.refuse_at(f"{path}:{error.line}:{error.column}", f"{error}; read the live app by --from-azure instead")
+        told.refuse_at(f"{shown}:{error.line}:{error.column}", f"{error}; read the live app by --from-azure instead")
     except (OSError, ValueError) as error:
-        told.refuse_at(f"{path}:1:1", f"can't be read: {error}")
+        told.refuse_at(f"{shown}:1:1", f"can't be read: {error}")
     else:
-        told.where = lambda field: "{}:{}:{}".format(path, *made.place(field))
+        told.where = lambda field: "{}:{}:{}".format(shown, *made.place(field))
         return made
     raise migrated.MigrationError(told.problems)
 
@@ -194,9 +197,9 @@ def _stack(
     told: Told,
 ) -> migrated.Stack:
     environment = declared.resource(TYPES["acaEnvironmentName"]) or {}
-    profiles = (environment.get("properties") or {}).get("workloadProfiles")
-    counted = [one for one in profiles or () if isinstance(one, Mapping)]
-    if any(value is bicep.UNKNOWN for one in counted for value in one.values()):
+    listed = (environment.get("properties") or {}).get("workloadProfiles")
+    profiles = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    if profiles != (listed or []) or any(value is bicep.UNKNOWN for one in profiles for value in one.values()):
         told.refuse("workloadProfiles", "a workload profile isn't known; give maximumInstanceCount a value")
     location = declared.parameter("location")
     return migrated.Stack(
@@ -210,7 +213,7 @@ def _stack(
             storage=names["acaEnvironmentStorageName"],
             workspace=names["acaLogAnalyticsName"],
         ),
-        tuple(counted),
+        tuple(profiles),
     )
 
 
@@ -230,11 +233,11 @@ def _migrated(
     default = f"aiacaapp{identity.unique_string(group_id)[:5]}"
     named = names["acaAppName"] if names["acaAppName"] != default or default in written else None
     spec = {"environmentRef": environment["metadata"]["name"], "appName": named, **app.spec}
-    document = migrated.document("InferenceApp", migrated.object_name(named or _project(infra).name), spec)
+    made = migrated.document("InferenceApp", migrated.object_name(named or _project(infra).name), spec)
     contents = list(_contents(infra, app, told))
     _remarks(infra, given, told)
     _by_hand(infra, stack, told)
-    return migrated.finished(environment, document, contents=contents, told=told)
+    return migrated.finished(environment, made, contents=contents, told=told)
 
 
 def _said(infra: Infra) -> Iterator[tuple[str, Any]]:

@@ -118,7 +118,7 @@ def _mount(template: Body, container: Body, told: Told) -> Mount | None:
 
 def _commands(container: Body, told: Told) -> list[str]:
     command, args = container.get("command"), container.get("args") or []
-    if not command:
+    if command is None or command == []:
         told.refuse(
             "command",
             "the container starts with the image's own command, which can't be read; give the container a command",
@@ -147,12 +147,16 @@ def _env(container: Body, config: Body, told: Told) -> tuple[list[Json], list[Js
     stored = {str(one.get("name")): one for one in _list(config, "secrets")}
     declared: dict[str, str] = {}
     env: list[Json] = []
+    if _list(container, "env") != (container.get("env") or []):
+        told.refuse("env", "the variables aren't known; write each as a name and a value")
     for variable in _list(container, "env"):
         name, reference = str(variable.get("name")), variable.get("secretRef")
         if name.startswith("ACAOPS_"):
             told.notes.append(f"env {name} is left out: names beginning with ACAOPS_ are reserved")
         elif not reference:
             env.append({"name": name, "value": _text(variable, told)})
+        elif not isinstance(reference, str):
+            told.refuse("secretRef", f"env {name}: its secret isn't known; write the name as text")
         else:
             if (stored.get(reference) or {}).get("keyVaultUrl"):
                 told.refuse(
@@ -182,7 +186,7 @@ def _ingress(config: Body, told: Told) -> Json:
     if not isinstance(port, int) or port < 1:
         told.refuse("targetPort", f"the ingress has the target port {port!r}; set the one the app listens on")
     _single(config, ingress, told)
-    return {"external": ingress.get("external") is True, "targetPort": port}
+    return {"external": ingress.get("external") or False, "targetPort": port}
 
 
 def _single(config: Body, ingress: Body, told: Told) -> None:

@@ -76,6 +76,7 @@ class Reason:
     HOST_KEY_UNKNOWN = "HostKeyUnknown"
     HOST_KEY_CHANGED = "HostKeyChanged"
     REPOSITORY_NOT_FOUND = "RepositoryNotFound"
+    NOT_OWNED = "NotOwned"
     REF_NOT_FOUND = "RefNotFound"
     REF_AMBIGUOUS = "RefAmbiguous"
     UNSIGNED = "Unsigned"
@@ -125,7 +126,10 @@ _MEANINGS = tuple(
     (reason, re.compile(words, re.IGNORECASE))
     for reason, words in (
         # git often keeps to itself why it couldn't write; it is hardly ever anything else
-        (Reason.DISK_FULL, r"no space left on device|disk quota exceeded|(unable to|couldn't|failed to) write|write error"),
+        (
+            Reason.DISK_FULL,
+            r"no space left on device|disk quota exceeded|(unable to|couldn't|failed to) write|write error",
+        ),
         (Reason.CACHE_UNUSABLE, r"unable to create .*: (permission denied|read-only file system)"),
         (Reason.HOST_KEY_CHANGED, r"remote host identification has changed"),
         (Reason.HOST_KEY_UNKNOWN, r"host key verification failed|host key is known for"),
@@ -139,6 +143,7 @@ _MEANINGS = tuple(
             r"certificate (problem|verification|subject|signature)|gnutls_handshake|ssl_connect|ssl routines",
         ),
         (Reason.TIMEOUT, r"timed out|operation too slow|timeout, server|less than \d+ bytes/sec"),
+        (Reason.NOT_OWNED, r"dubious ownership"),
         (
             Reason.REPOSITORY_NOT_FOUND,
             r"repository '.*' not found|repository not found|returned error: 404|does not appear to be a git repository"
@@ -167,7 +172,8 @@ _MEANINGS = tuple(
 
 _NOISE = re.compile(
     r"hint:|warning:|fatal: the remote end hung up|fatal: could not read from remote repository|@{5,}$"
-    r"|please make sure you have the correct access rights|and the repository exists|$",
+    r"|please make sure you have the correct access rights|and the repository exists"
+    r"|to add an exception for this directory|git config --global|$",
     re.IGNORECASE,
 )
 

@@ -123,6 +123,7 @@ def explained(error: git.FetchError, remote: Remote, chosen: settings.Git) -> gi
         git.Reason.AUTHENTICATION_FAILED: "check the token (and its right to read), or the deploy key",
         git.Reason.CERTIFICATE: "a private certificate authority is trusted by SSL_CERT_FILE",
         git.Reason.REPOSITORY_NOT_FOUND: "check the address; services also say so where the right to read is missing",
+        git.Reason.NOT_OWNED: "run as the owner of its files, or have it served by https or ssh",
         git.Reason.DISK_FULL: "make room in the cache's file system",
     }
     remedy = f"; {remedies[error.reason]}" if error.reason in remedies else ""

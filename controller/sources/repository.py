@@ -124,7 +124,7 @@ class Repository:
     async def _made(self, ours: mirror.Mirror, sha: str, name: str) -> Path:
         fresh, keep = await self._at(ours, lambda: _begun(ours))
         try:
-            await self._fill(ours, sha, fresh, keep=keep, nested=0, pin="commit")
+            await self._fill(ours, sha, fresh, keep=keep, nested=0, pin="the one that is checked out")
             return await self._at(ours, lambda: _finished(ours, fresh, name))
         finally:
             await git.blocking(ours.trees.abandon, fresh, keep)

@@ -28,7 +28,16 @@ async def _problem(ours: mirror.Mirror, sha: str, signers: Path) -> str | None:
         return f"the signers' file {signers} can't be read"
     if wrong := _form((await ours.run("cat-file", "commit", sha)).output):
         return wrong
-    config = {
+    done = await ours.run("verify-commit", sha, access=git.Access(_config(signers)), answers=(0, 1, 128))
+    if done.status == 0 and _GOOD.search(done.errors):
+        return None
+    if stranger := _STRANGER.search(done.errors):
+        return f"its signer, {stranger['key']}, isn't in {signers}"
+    return f"its signature isn't good: {git.failure(done.errors, otherwise=git.Reason.UNSIGNED)}"
+
+
+def _config(signers: Path) -> dict[str, str]:
+    return {
         "gpg.format": "ssh",
         "gpg.ssh.allowedSignersFile": os.path.abspath(signers),
         "gpg.ssh.program": "ssh-keygen",
@@ -36,12 +45,6 @@ async def _problem(ours: mirror.Mirror, sha: str, signers: Path) -> str | None:
         "gpg.openpgp.program": "false",
         "gpg.x509.program": "false",
     }
-    done = await ours.run("verify-commit", sha, access=git.Access(config), answers=(0, 1, 128))
-    if done.status == 0 and _GOOD.search(done.errors):
-        return None
-    if stranger := _STRANGER.search(done.errors):
-        return f"its signer, {stranger['key']}, isn't in {signers}"
-    return f"its signature isn't good: {git.failure(done.errors, otherwise=git.Reason.UNSIGNED)}"
 
 
 def _form(text: str) -> str | None:

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from controller.model import conditions
 from controller.model.commit import Commit
 from controller.model.conditions import Reason
-from controller.status import store
+from controller.status import store, summarize
 from controller.telemetry import receivers
 
 FAILING_AFTER = timedelta(minutes=15)
@@ -72,9 +72,8 @@ def commit_status(
         return None
     sha = source.attempted.sha
     if source.problems:
-        return receivers.CommitStatus(
-            sha, "failure", f"it doesn't load: {source.problems[0]}", "\n".join(source.problems)
-        )
+        cause = "\n".join(source.problems)
+        return receivers.CommitStatus(sha, "failure", f"it doesn't load: {source.problems[0]}", cause)
     here = [status for status in statuses if status.key in wanted and _sha(status.attempted) == sha]
     for status in here:
         if (stalled := status.condition(conditions.STALLED)) is not None:
@@ -171,7 +170,7 @@ def after_load(
 def _telling_source(memory: Memory, source: store.SourceStatus, *, now: datetime) -> tuple[Told | None, str]:
     sha = _sha(source.attempted)
     if source.problems:
-        message = "\n".join(source.problems)
+        message = summarize.bounded("\n".join(source.problems))
         return Told("Stalled", message, None, sha), message
     if source.fetch_error:
         long = memory.failing is not None and now - memory.failing >= FAILING_AFTER

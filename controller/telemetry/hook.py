@@ -46,7 +46,7 @@ Result = Literal["accepted", "ignored", "ping", "forged", "replayed", "limited",
 class Hook:
     """The route, and what it remembers. `read` gives the secret at each request and may block; what it raises is
     logged, so its message must not hold the secret. `pushed` is called once per accepted push, in the event loop;
-    `count` with what became of each request; `clock` gives seconds."""
+    `count` with each request's provider, "unknown" where it shows no proof, and result; `clock` gives seconds."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Hook:
         *,
         ref: str,
         pushed: Callable[[], None],
-        count: Callable[[Result], None],
+        count: Callable[[str, Result], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._read = read
@@ -72,15 +72,15 @@ class Hook:
         return web.post(PATH, self.handle)
 
     async def handle(self, request: web.Request) -> web.Response:
+        proof = pushes.Proof.of(request.headers)
         try:
-            answer = await self._answer(request)
+            answer = await self._answer(request, proof)
         except _RefusedError as refused:
             answer = refused.answer
-        self._count(answer.result)
+        self._count(proof.provider if proof else "unknown", answer.result)
         return answer.response()
 
-    async def _answer(self, request: web.Request) -> _Answer:
-        proof = pushes.Proof.of(request.headers)
+    async def _answer(self, request: web.Request, proof: pushes.Proof | None) -> _Answer:
         if proof is None:
             raise self._forged()
         secret = await self._secret()

@@ -43,14 +43,14 @@ class Notifier:
 
     def __init__(
         self,
-        told: Sequence[receivers.Receiver],
+        to: Sequence[receivers.Receiver],
         session: aiohttp.ClientSession,
         *,
         count: Count,
         sleep: Sleep = asyncio.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._outboxes = [_Outbox(one, session, count=count, sleep=sleep, now=now) for one in told]
+        self._outboxes = [_Outbox(one, session, count=count, sleep=sleep, now=now) for one in to]
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:

@@ -31,6 +31,9 @@ CommitState = Literal["pending", "success", "failure", "error"]
 DESCRIPTION_LENGTH = 140
 """GitHub takes no more characters."""
 
+SLACK_LINE_LENGTH = 1000
+"""So that what is told together stays below Slack's 40,000."""
+
 AGENT = "acaops"
 
 _SCP = re.compile(r"(?:[^@/]+@)?[^:/]+:(?!//)(?P<path>.+)")
@@ -183,7 +186,8 @@ class Slack:
 
     def _line(self, told: Message) -> str:
         assert isinstance(told, Notice)
-        return f"{_MARKS[told.state]} [{self.inventory}] {escaped(logs.masked(told.text))}"
+        text = bounded(logs.masked(told.text), length=SLACK_LINE_LENGTH)
+        return f"{_MARKS[told.state]} [{self.inventory}] {escaped(text)}"
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ class GitHub:
     name: str = "github"
     takes: type[Message] = CommitStatus
     at_once: int = 1
-    pause: float = 0.0
+    pause: float = 1.0
 
     def request(self, entries: Sequence[Entry], *, now: datetime) -> Request:
         told = entries[0].message

@@ -154,10 +154,10 @@ var secretEnvironment = [for (variable, i) in items(secretVariables): {
   secretRef: secretNames[i]
 }]
 
-var hookRules = [for (range, i) in hookSources: {
+var hookRules = [for (source, i) in hookSources: {
   name: 'hook-source-${i}'
   action: 'Allow'
-  ipAddressRange: range
+  ipAddressRange: source
 }]
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {

@@ -13,21 +13,24 @@ from pathlib import Path
 import pytest
 
 from infra.local_azure import lifecycle
-from tests.e2e import azure, running
+from tests.e2e import azure, pushes, running
 from tests.e2e.folder import Folder
 from tests.git import servers
 
 WITHIN = 40.0
+SECRET = "a secret of this run"
 
 
 @dataclass
 class Repository:
-    """A repository that is served, its files as `folder`, and the flags and variables by which one gets at it."""
+    """A repository that is served, its files as `folder`, and the flags and variables by which one gets at it. `told`:
+    the daemon is told of pushes, and looks by itself only every ten minutes."""
 
     upstream: servers.Upstream
     folder: Folder
     flags: tuple[str | Path, ...] = ()
-    env: dict[str, str] | None = None
+    trusted: str = ""
+    told: bool = False
 
     def push(self, message: str) -> str:
         """Commit what the folder holds now."""
@@ -42,11 +45,12 @@ def repository(tmp_path: Path) -> Repository:
     return made
 
 
-@pytest.fixture(params=["https", "ssh"])
+@pytest.fixture(params=["https", "https told", "ssh"])
 def served(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path) -> Iterator[Repository]:
     """The same over the network, behind a token or a deploy key."""
     with contextlib.ExitStack() as stack:
-        if request.param == "https":
+        repository.told = "told" in request.param
+        if "https" in request.param:
             certificate = servers.make_certificate(tmp_path / "certificate")
             there = stack.enter_context(
                 servers.https_server(
@@ -56,7 +60,7 @@ def served(request: pytest.FixtureRequest, repository: Repository, tmp_path: Pat
             (tmp_path / "token").write_text("hunter2\n")
             repository.flags = ("--repo", f"{there.url}/state.git", "--git-username", "bot")
             repository.flags += ("--git-token-file", tmp_path / "token")
-            repository.env = {"SSL_CERT_FILE": str(certificate.ca)}
+            repository.trusted = certificate.ca.read_text()
         else:
             if servers.SSHD is None:
                 pytest.skip("no sshd is installed")
@@ -72,11 +76,11 @@ async def following(
 ) -> AsyncIterator[running.Daemon]:
     """The daemon on the repository."""
     env = running.environ(server) | {"ACAOPS_CACHE": str(tmp_path / "cache")}
-    if repository.env:
-        trusted = tmp_path / "trusted.pem"
-        trusted.write_text(server.ca.read_text() + Path(repository.env["SSL_CERT_FILE"]).read_text())
-        env["SSL_CERT_FILE"] = str(trusted)
-    arguments = (*repository.flags, "--path", "state", "--fetch-interval", "1s", *more)
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_text(server.ca.read_text() + repository.trusted)
+    env["SSL_CERT_FILE"] = str(trusted)
+    interval = "10m" if repository.told else "1s"
+    arguments = (*repository.flags, "--path", "state", "--fetch-interval", interval, *more)
     async with running.daemon(*arguments, env=env, log=tmp_path / "run.log") as daemon:
         yield daemon
 
@@ -103,17 +107,22 @@ async def at(daemon: running.Daemon, sha: str) -> dict[str, object]:
 
 
 async def test_a_commit_is_served_and_a_revert_too(
-    served: Repository, server: lifecycle.Running, tmp_path: Path, record_property: object
+    served: Repository, server: lifecycle.Running, tmp_path: Path
 ) -> None:
-    """From a push to what answers; a revert brings the earlier release back, by its name."""
-    async with following(served, server, tmp_path) as daemon:
+    """From a push to what answers, whether the daemon is told of it or finds it; a revert brings the earlier release
+    back, by its name."""
+    (tmp_path / "hook").write_text(f"{SECRET}\n")
+    async with following(served, server, tmp_path, "--hook-secret-file", str(tmp_path / "hook")) as daemon:
         first = await at(daemon, served.upstream.sha)
         endpoint = str(first["endpoint"])
         assert await model(endpoint) == "one"
 
         served.folder.publish("two")
         began = time.monotonic()
-        second = await at(daemon, served.push("Serve two"))
+        sha = served.push("Serve two")
+        if served.told:
+            await pushes.tell(daemon, sha, secret=SECRET)
+        second = await at(daemon, sha)
         forward = time.monotonic() - began
         assert await model(endpoint) == "two"
         assert second["release"] != first["release"]
@@ -121,7 +130,10 @@ async def test_a_commit_is_served_and_a_revert_too(
         assert second["lastApplied"]["subject"] == "Serve two"  # type: ignore[index]
 
         began = time.monotonic()
-        third = await at(daemon, served.upstream.revert())
+        sha = served.upstream.revert()
+        if served.told:
+            await pushes.tell(daemon, sha, secret=SECRET)
+        third = await at(daemon, sha)
         back = time.monotonic() - began
         assert await model(endpoint) == "one"
         assert third["release"] == first["release"]

@@ -11,6 +11,7 @@ import datetime
 import http.server
 import ipaddress
 import os
+import pwd
 import shutil
 import socket
 import ssl
@@ -209,9 +210,7 @@ def make_certificate(folder: Path) -> Certificate:
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     ca = _signed(authority, authority, ca_key, ca_key, x509.BasicConstraints(ca=True, path_length=0))
-    names = x509.SubjectAlternativeName(
-        [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
-    )
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))])
     leaf = _signed(subject, authority, key, ca_key, names)
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -358,17 +357,11 @@ def ssh_server(folder: Path) -> Iterator[Ssh]:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         _listening(process, port, folder / "log")
-        user = _user()
+        user = pwd.getpwuid(os.geteuid()).pw_name
         yield Ssh(f"ssh://{user}@127.0.0.1:{port}", port, user, key, known)
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _user() -> str:
-    import pwd
-
-    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _free_port() -> int:

@@ -20,6 +20,15 @@ from controller.sources import git, mirror, repository
 from tests.git import processes, servers
 from tests.git.conftest import Follow
 
+ROOT = Path(__file__).parents[2]
+
+FETCH = (
+    "import asyncio, sys; from pathlib import Path; from controller import settings\n"
+    "from controller.sources import repository\n"
+    "one = repository.Repository(settings.Git(sys.argv[1]), cache=Path(sys.argv[2]))\n"
+    "asyncio.run(one.fetch())"
+)
+
 
 async def refused(one: repository.Repository) -> repository.FetchError:
     with pytest.raises(repository.FetchError) as error:
@@ -47,6 +56,15 @@ async def test_a_folder_that_isnt_there(follow: Follow, tmp_path: Path) -> None:
     assert (await refused(follow(f"file://{tmp_path}/nope.git"))).reason == repository.Reason.REPOSITORY_NOT_FOUND
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+async def test_a_repository_of_somebody_elses(upstream: servers.Upstream, follow: Follow) -> None:
+    """git would let its owner run programs as us."""
+    os.chown(upstream.bare, 65534, 65534)
+    error = await refused(follow())
+    assert (error.reason, "run as the owner" in str(error)) == (repository.Reason.NOT_OWNED, True)
+    assert "git config" not in str(error)
+
+
 @pytest.mark.parametrize("limits", [git.Limits(silent=1), git.Limits(total=0.7)], ids=["silent", "total"])
 async def test_a_server_that_hangs(https: servers.Https, follow: Follow, cache: Path, limits: git.Limits) -> None:
     """Whichever limit comes first, it is a timeout, and nothing is left running."""
@@ -71,20 +89,16 @@ async def test_a_cancelled_fetch_leaves_nothing(https: servers.Https, follow: Fo
     await one.fetch()
 
 
-async def test_a_killed_controller(upstream: servers.Upstream, https: servers.Https, follow: Follow, cache: Path) -> None:
+async def test_a_killed_controller(
+    upstream: servers.Upstream, https: servers.Https, follow: Follow, cache: Path
+) -> None:
     """kill -9 in the middle of a fetch: what it had started keeps the mirror until it ends; then the next one works."""
     url = f"{https.url}/app.git"
-    code = (
-        "import asyncio, sys; from pathlib import Path; from controller import settings\n"
-        "from controller.sources import repository\n"
-        "one = repository.Repository(settings.Git(sys.argv[1]), cache=Path(sys.argv[2]))\n"
-        "asyncio.run(one.fetch())"
-    )
     https.hold()
-    process = subprocess.Popen([sys.executable, "-c", code, url, str(cache)], cwd=Path(__file__).parents[2])
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", FETCH, url, str(cache), cwd=ROOT)
     await asyncio.to_thread(https.waiting.wait, 20)
     process.kill()
-    process.wait()
+    await process.wait()
     assert processes.at_work(cache)
     assert (await refused(follow(url, limits=git.Limits(lock=0.1)))).reason == repository.Reason.LOCKED
     https.release()
@@ -181,7 +195,9 @@ async def test_a_broken_mirror(
     assert (tree / "run.sh").read_text() == ("echo 2\n" if moved else "echo\n")
 
 
-async def test_a_mirror_that_breaks_before_the_checkout(upstream: servers.Upstream, follow: Follow, cache: Path) -> None:
+async def test_a_mirror_that_breaks_before_the_checkout(
+    upstream: servers.Upstream, follow: Follow, cache: Path
+) -> None:
     """The commit is fetched again by its sha; it is logged once."""
     one = follow()
     commit = (await one.fetch()).commit
@@ -263,8 +279,15 @@ async def test_a_disk_that_is_really_full(
         await one.close()
 
 
-async def test_a_cache_that_cant_be_written(upstream: servers.Upstream, follow: Follow, cache: Path) -> None:
-    cache.write_text("a file, where a folder should be")
+@pytest.fixture
+def unusable(cache: Path) -> None:
+    cache.touch()
+
+
+@pytest.mark.usefixtures("unusable")
+async def test_a_cache_that_cant_be_written(follow: Follow) -> None:
+    """A file stands where the folder should be."""
+    cache.touch()
     assert (await refused(follow())).reason == repository.Reason.CACHE_UNUSABLE
 
 

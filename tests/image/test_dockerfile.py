@@ -41,7 +41,7 @@ def test_the_controller_s_image_has_neither_local_azure_nor_app() -> None:
 def test_git_and_ssh_are_installed_and_the_lists_removed() -> None:
     """What fetches the state repository; in one layer, so that the package lists don't stay in it."""
     (line,) = (rest for rest in stages()["controller"].all("RUN") if "apt-get" in rest)
-    assert {"git", "openssh-client", "--no-install-recommends"} <= set(line.split())
+    assert {"ca-certificates", "git", "openssh-client", "--no-install-recommends"} <= set(line.split())
     assert line.index("apt-get update") < line.index("apt-get install") < line.index("rm -rf /var/lib/apt/lists/*")
 
 

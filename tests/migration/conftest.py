@@ -18,10 +18,10 @@ from tests.reconcile.stack import Stack, running
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
-Adopting = Callable[[str, Provisioned, Mapping[str, Any]], AbstractAsyncContextManager[Stack]]
+Adopting = Callable[[str, Provisioned, Mapping[str, Any], Mapping[str, Any]], AbstractAsyncContextManager[Stack]]
 
 
-def project(root: Path, name: str, *, parameters: Mapping[str, Any] = {}, config: Mapping[str, Any] = {}) -> Path:
+def project(root: Path, name: str, *, parameters: Mapping[str, Any], config: Mapping[str, Any]) -> Path:
     """A copy of the fixture project with some of inference's parameters and configuration set."""
     made = root / "repo"
     shutil.copytree(FIXTURES / name, made)
@@ -44,8 +44,10 @@ def _change(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 @pytest.fixture
 def adopting(tmp_path: Path) -> Adopting:
     @contextlib.asynccontextmanager
-    async def make(name: str, there: Provisioned, parameters: Mapping[str, Any]) -> AsyncIterator[Stack]:
-        folder = project(tmp_path, name, parameters=parameters)
+    async def make(
+        name: str, there: Provisioned, parameters: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> AsyncIterator[Stack]:
+        folder = project(tmp_path, name, parameters=parameters, config=config)
         written.write(toolkit.read(folder / "infra"), folder / "desired_state", force=False)
         async with running(tmp_path) as stack:
             await there.make(stack.local)

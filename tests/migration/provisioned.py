@@ -43,6 +43,7 @@ class Provisioned:
     counts: Sequence[int] = (0, 2)
     startup_period: int = 120
     location: str = "westus3"
+    logs_location: str = "westus3"
     change: Callable[[Any], None] = lambda body: None
 
     async def make(self, local: Local) -> None:
@@ -75,7 +76,7 @@ class Provisioned:
         await sdk.storage.file_shares.create(GROUP, self.names.account, self.names.share, share)
 
     async def _workspace(self, sdk: Clients) -> str:
-        body: Any = {"location": self.location, "properties": {"sku": {"name": "PerGB2018"}}}
+        body: Any = {"location": self.logs_location, "properties": {"sku": {"name": "PerGB2018"}}}
         made = await (await sdk.logs.workspaces.begin_create_or_update(GROUP, self.names.workspace, body)).result()
         return str(made.customer_id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -30,10 +30,23 @@ class Case:
     project: str
     parameters: Mapping[str, Any]
     there: Provisioned
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 CASES = {
     "all nulls": Case("current", {}, Provisioned()),
+    "everything on record": Case(
+        "current",
+        {},
+        Provisioned(),
+        {
+            "STORAGE_ACCOUNT_NAME": provisioned.names().account,
+            "FILE_SHARE_NAME": provisioned.names().share,
+            "ACA_APP_NAME": f"aiacaapp{provisioned.SUFFIX}",
+            "ACA_APP_ENDPOINT": "chat.example.com",
+            "COMMANDS": list(provisioned.COMMANDS),
+        },
+    ),
     "own names": Case(
         "current",
         OWN,
@@ -79,7 +92,7 @@ async def planned(stack: Stack) -> dict[str, actions.Action]:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_nothing_changes_but_tags_content_and_revision(adopting: Adopting, case: Case) -> None:
     """Of the app's template only its start command, and the name of its release."""
-    async with adopting(case.project, case.there, case.parameters) as stack:
+    async with adopting(case.project, case.there, case.parameters, case.config) as stack:
         container = f"properties.template.containers[{case.there.app}]"
         plan = await planned(stack)
         assert plan.keys() == {"storageAccount", "workspace", "content", "containerApp"}
@@ -94,7 +107,7 @@ async def test_nothing_changes_but_tags_content_and_revision(adopting: Adopting,
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_nothing_is_written_but_tags_content_and_revision(adopting: Adopting, case: Case) -> None:
     """No PUT to ARM at all, and no difference in Azure but those; the app's probes are its own still."""
-    async with adopting(case.project, case.there, case.parameters) as stack:
+    async with adopting(case.project, case.there, case.parameters, case.config) as stack:
         before, since = await everything(stack, case.there.app), len(stack.writes())
         await stack.converge()
         arm = [(method, path) for method, path in stack.writes()[since:] if path.startswith("/subscriptions")]

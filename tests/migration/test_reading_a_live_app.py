@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from controller.migration import live, migrated, written
+from controller.model import identity
 from controller.plan import actions
 from tests.migration import provisioned
 from tests.migration.provisioned import GROUP, SUBSCRIPTION, Provisioned
@@ -177,14 +178,66 @@ async def test_an_app_that_acaops_has_is_refused(azure: Stack) -> None:
         await live.read(azure.cloud, subscription=SUBSCRIPTION, group=GROUP, app=APP)
 
 
-async def test_a_read_only_share_is_refused(azure: Stack) -> None:
-    """acaops writes content to the share, so that it must be mounted for writing."""
+async def test_resources_of_several_regions_are_held_to_none(azure: Stack) -> None:
+    """A location that is written down would be one for all; the note names them."""
+    found = await imported(azure, Provisioned(OWN, APP, logs_location="eastus"))
+
+    assert found.environment["spec"]["location"] is None
+    assert "location is left out: the resources lie in eastus, westus3" in found.notes
+    assert "containerApp" in await changes(azure)
+
+
+async def test_mount_options_that_would_be_lost_are_refused(azure: Stack) -> None:
+    """The new volume would be mounted without them."""
+
+    def optioned(body: Any) -> None:
+        template = body["properties"]["template"]
+        template["volumes"][0] |= {"name": "files", "mountOptions": "uid=1000"}
+        template["containers"][0]["volumeMounts"][0]["volumeName"] = "files"
+
+    assert await refused(azure, Provisioned(OWN, APP, change=optioned)) == [
+        "rg-one/answers: mountOptions: volume files has mount options 'uid=1000', which acaops can't set"
+    ]
+
+
+async def test_an_environment_of_another_group_is_refused(azure: Stack) -> None:
+    """One Environment is one resource group."""
     there = Provisioned(OWN, APP)
     await there.make(azure.local)
-    storage = provisioned.ids(OWN).storage("read-only")
-    facts = {"accountName": OWN.account, "accountKey": "a2V5", "shareName": OWN.share, "accessMode": "ReadOnly"}
-    await azure.arm("PUT", storage, {"properties": {"azureFile": facts}})
-    volumes = [{"name": "modelsvolume", "storageType": "AzureFile", "storageName": "read-only"}]
-    await azure.arm("PATCH", provisioned.ids(OWN).app(APP), {"properties": {"template": {"volumes": volumes}}})
-    with pytest.raises(migrated.MigrationError, match="environment storage read-only is read-only"):
-        await live.read(azure.cloud, subscription=SUBSCRIPTION, group=GROUP, app=APP)
+    other = identity.group_id(SUBSCRIPTION, "rg-two")
+    await azure.arm("PUT", other, {"location": "westus3"})
+    await azure.arm("PUT", identity.Ids(other, OWN).app(APP), there.app_body())
+    with pytest.raises(migrated.MigrationError, match="team-env lies in another resource group; acaops has all in one"):
+        await live.read(azure.cloud, subscription=SUBSCRIPTION, group="rg-two", app=APP)
+
+
+@pytest.mark.parametrize(
+    ("account", "mode", "says"),
+    [
+        (OWN.account, "ReadOnly", "environment storage other is read-only; acaops mounts a share to write on"),
+        (
+            "elsewhere",
+            "ReadWrite",
+            "its storage account elsewhere lies in another resource group; acaops has all in one",
+        ),
+    ],
+)
+async def test_a_share_that_acaops_could_not_use_is_refused(azure: Stack, account: str, mode: str, says: str) -> None:
+    """Content must be written to it, and its account is the Environment's."""
+    there = Provisioned(OWN, APP, change=lambda body: mounting(body, "other"))
+    facts = {"accountName": account, "accountKey": "a2V5", "shareName": OWN.share, "accessMode": mode}
+    await Provisioned(OWN, "first").make(azure.local)
+    await azure.arm("PUT", provisioned.ids(OWN).storage("other"), {"properties": {"azureFile": facts}})
+    assert [problem.rpartition(": ")[2] for problem in await refused(azure, there)] == [says]
+
+
+def mounting(body: Any, storage: str) -> None:
+    body["properties"]["template"]["volumes"][0]["storageName"] = storage
+
+
+async def refused(azure: Stack, there: Provisioned) -> list[str]:
+    """The problems of reading it, once it is made."""
+    await there.make(azure.local)
+    with pytest.raises(migrated.MigrationError) as caught:
+        await live.read(azure.cloud, subscription=SUBSCRIPTION, group=GROUP, app=there.app)
+    return list(caught.value.problems)

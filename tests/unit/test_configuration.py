@@ -77,7 +77,11 @@ def test_a_path_in_the_file_is_relative_to_it(file: Path) -> None:
     [
         ({"port": "70000"}, {}, "--port 70000: must be 0 to 65535"),
         ({}, {"ACAOPS_PORT": "many"}, "ACAOPS_PORT many: must be 0 to 65535"),
-        ({"inventory": "../x"}, {}, "--inventory ../x: must be lower-case letters, digits and inner hyphens, at most 63"),
+        (
+            {"inventory": "../x"},
+            {},
+            "--inventory ../x: must be lower-case letters, digits and inner hyphens, at most 63",
+        ),
         ({"allow": ["rg"]}, {}, "--allow rg: must be SUBSCRIPTION or SUBSCRIPTION/GROUP, the subscription by its id"),
         ({"allow": [""]}, {}, "--allow : must be SUBSCRIPTION or SUBSCRIPTION/GROUP, the subscription by its id"),
         ({}, {"ACAOPS_LOG_LEVEL": "loud"}, "ACAOPS_LOG_LEVEL loud: must be one of debug, info, warning, error"),
@@ -147,7 +151,9 @@ def test_secrets_are_never_shown() -> None:
 
 def test_variables_that_are_no_settings_are_named() -> None:
     """A typo must not pass for a setting that was made."""
-    found = list(configuration.strangers({"ACAOPS_INVENTRY": "x", "ACAOPS_CONFIG": "y", "PATH": "z", "ACAOPS_ZZZZ": ""}))
+    found = list(
+        configuration.strangers({"ACAOPS_INVENTRY": "x", "ACAOPS_CONFIG": "y", "PATH": "z", "ACAOPS_ZZZZ": ""})
+    )
     assert found == ["ACAOPS_INVENTRY is no setting; did you mean ACAOPS_INVENTORY?", "ACAOPS_ZZZZ is no setting"]
 
 

@@ -94,7 +94,9 @@ def table(*statuses: dict[str, Any], width: int, encoding: str = "utf-8") -> str
 
 def test_a_wide_table_has_a_column_for_each_value() -> None:
     """One line an object; digests are short."""
-    lines = table(status(conditions=READY), status("b", conditions=STALLED, sourceRevision="git:" + "c" * 40), width=220).splitlines()
+    lines = table(
+        status(conditions=READY), status("b", conditions=STALLED, sourceRevision="git:" + "c" * 40), width=220
+    ).splitlines()
     assert lines[0].split() == ["NAME", "KIND", "READY", "REASON", "RELEASE", "REVISION", "AGE", "ENDPOINT", "MESSAGE"]
     assert [" ".join(line.split()) for line in lines[1:]] == [
         f"phi3-chat InferenceApp ✓ Ready Ready fedcba987654 sha256:0123456789ab 2h {ENDPOINT} revision phi3--1 serves",

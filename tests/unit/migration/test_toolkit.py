@@ -188,6 +188,14 @@ def test_fine_tuning_s_group_counts_too(project: Project) -> None:
     assert project.read().environment["spec"]["subscriptionId"] == SUBSCRIPTION
 
 
+def test_a_subscription_s_case_does_not_matter(project: Project) -> None:
+    """Default names follow from the id as ARM spells it."""
+    capital = "ABCDEF00-1111-1111-1111-111111111111"
+    suffix = identity.unique_string(identity.group_id(capital.lower(), "Team_One"))[:5]
+    project.config(**DEPLOYED | {"SUBSCRIPTION_ID": capital, "STORAGE_ACCOUNT_NAME": f"aistorage{suffix}"})
+    assert named(project.read())["storageAccountName"] is None
+
+
 def test_a_project_that_was_never_provisioned_takes_its_target_from_the_user(project: Project) -> None:
     """And says how, until it is told."""
     project.config(SUBSCRIPTION_ID=None, RESOURCE_GROUP_NAME=None)
@@ -294,7 +302,22 @@ def test_a_name_that_differs_from_what_was_provisioned_is_refused(project: Proje
             "9:7: the name of the Microsoft.App/containerApps",
         ),
         ("'/bin/bash', '-c'", "e.name, '-c'", "44:11: the container's command isn't known"),
+        ("['/bin/bash', '-c', join(defaultCommands, '&& ')]", "e.name", "44:11: the container's command isn't known"),
         ("cpu: 24", "cpu: true ? 1 : 2", "45:24: cpu isn't known"),
+        ("external: true", "external: !false", "37:18: spec.ingress.external: Input should be a valid boolean"),
+        ("volumeMounts:", "env: e.properties\n          volumeMounts:", "46:11: the variables aren't known"),
+        ("volumeMounts:", "env: [e.x]\n          volumeMounts:", "46:11: the variables aren't known"),
+        (
+            "volumeMounts:",
+            "env: [{ name: 'A', secretRef: e.name }]\n          volumeMounts:",
+            "46:30: env A: its secret isn't known",
+        ),
+        (
+            "volumeMounts:",
+            "env: [{ name: 'A', value: e.name }]\n          volumeMounts:",
+            "46:11: env A: its value isn't known",
+        ),
+        ("workloadProfiles: [", "workloadProfiles: e.x\n    x: [", "24:5: a workload profile isn't known"),
         ("Microsoft.App/containerApps@", "Microsoft.App/jobs@", "1:1: there is no Microsoft.App/containerApps here"),
     ],
 )
@@ -315,6 +338,8 @@ def test_files_that_can_not_be_read_are_told(project: Project) -> None:
         "finetuning.config.json:1:1: must be a JSON object",
     ]
     (project.infra / "finetuning.config.json").unlink()
+    (project.infra / "inference.config.json").write_text('{"ACA_APP_NAME": null,\n\t"ACA_APP_NAME": "x"}')
+    assert project.problems() == ["inference.config.json:2:2: duplicate key 'ACA_APP_NAME': first on line 1"]
     project.config(**CONFIG)
     project.bicep("param = 1")
     assert project.problems()[0].startswith("provision/inference.bicep:1:7: this isn't Bicep")

@@ -157,6 +157,12 @@ def test_a_later_version_s_default_is_accepted() -> None:
     assert app(**defaults, suspend=None, ignore=[], deletionPolicy="Retain").spec == app().spec
 
 
+def test_live_probes_can_be_kept() -> None:
+    """`Keep` and null are all there is; another word is no probe."""
+    assert app(probes="Keep").spec.probes == "Keep"
+    assert refusals(APP, "probes", "None") == [("spec.probes", "Input should be 'Keep'")]
+
+
 def test_a_key_vault_secret_is_refused() -> None:
     """Both of its fields are of a later version."""
     secret = {"name": "k", "keyVaultUrl": "https://x", "identity": "system"}

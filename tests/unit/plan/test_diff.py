@@ -40,6 +40,7 @@ def paths(wanted: Any, live: Any) -> dict[str, tuple[Any, Any]]:
         pytest.param({"external": False}, {}, id="false and absent"),
         pytest.param({"workloadProfileName": "Consumption"}, {"workloadProfileName": None}, id="no profiles at all"),
         pytest.param({"minReplicas": 0}, {"minReplicas": None}, id="zero and null"),
+        pytest.param({"terminationGracePeriodSeconds": 30}, {}, id="the platform's grace period"),
         pytest.param(
             {"tcpSocket": {"port": 80}, "httpGet": None}, {"tcpSocket": {"port": 80}}, id="asked to be absent"
         ),
@@ -94,6 +95,12 @@ def test_what_means_the_same_is_no_change(wanted: Any, live: Any) -> None:
         pytest.param({"weight": 1}, {"weight": True}, {"weight": (True, 1)}, id="a number is no boolean"),
         pytest.param({"memory": "2Gi"}, {"memory": "1Gi"}, {"memory": ("1Gi", "2Gi")}, id="memory"),
         pytest.param({"failureThreshold": 0}, {}, {"failureThreshold": (None, 0)}, id="zero where it counts"),
+        pytest.param(
+            {"terminationGracePeriodSeconds": 30},
+            {"terminationGracePeriodSeconds": 0},
+            {"terminationGracePeriodSeconds": (0, 30)},
+            id="a grace period of none",
+        ),
         pytest.param(
             {"command": ["a", "b"]}, {"command": ["a"]}, {"command": (["a"], ["a", "b"])}, id="lists by position"
         ),

@@ -146,9 +146,7 @@ def _step(name: str, resource: str, **given: object) -> dict[str, object]:
 
 def test_the_whole_snapshot_as_json() -> None:
     """The source beside the objects; an object before its first pass has no time of one."""
-    source = SourceStatus(
-        "desired_state", "git:abc", NOW, ("a.yaml:1:1: no",), COMMIT, LATER, NOW, "gone", "rewritten"
-    )
+    source = SourceStatus("desired_state", "git:abc", NOW, ("a.yaml:1:1: no",), COMMIT, LATER, NOW, "gone", "rewritten")
     assert a_store(ObjectStatus(*APP)).snapshot().as_json()["objects"][0]["lastPass"] is None
     assert Store(source).snapshot().as_json() == {
         "source": {

@@ -35,6 +35,7 @@ class World:
     now: float = 0.0
     pushed: int = 0
     counted: list[str] = field(default_factory=list)
+    providers: list[str] = field(default_factory=list)
     base: str = ""
     port: int = 0
     session: aiohttp.ClientSession | None = None
@@ -49,7 +50,8 @@ class World:
     def push(self) -> None:
         self.pushed += 1
 
-    def count(self, result: hook.Result) -> None:
+    def count(self, provider: str, result: hook.Result) -> None:
+        self.providers.append(provider)
         self.counted.append(result)
         self.answered.set()
 
@@ -245,6 +247,15 @@ async def test_a_repeated_delivery_is_refused(world: World) -> None:
     assert await world.post(github(other, delivery="1"), other) == again
     assert await world.post(github(other, delivery="3"), other) == FETCHING
     assert (world.pushed, world.counted) == (2, ["accepted", "replayed", "replayed", "accepted"])
+
+
+async def test_deliveries_are_counted_by_provider(world: World) -> None:
+    """By what they show as a proof, which may be none."""
+    body = as_json(PUSH)
+    for headers in (github(body), gitlab(), azure(password="guess"), {}):
+        await world.post(headers, body)
+
+    assert world.providers == ["github", "gitlab", "azure", "unknown"]
 
 
 async def test_what_is_remembered_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,14 @@ def test_slack_gets_lines_that_mention_nobody() -> None:
     }
 
 
+def test_a_slack_line_is_one_line() -> None:
+    """Of a bounded length: an error may be pages."""
+    found = receivers.Slack(read(URL), "default").request([Entry("1", replace(NOTICE, text="x\n" * 4000))], now=NOW)
+
+    (line,) = body(found)["text"].splitlines()
+    assert len(line) == len("❌ [default] ") + 1000
+
+
 def _github(api: str = "https://api.github.com") -> receivers.GitHub:
     return receivers.GitHub(read("ghp_token"), api, "acme", "state", "prod")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from controller import cli
+from controller import cli, configuration
 from controller.telemetry import supervisor
 
 ROOT = Path(__file__).parents[3]
@@ -191,6 +191,14 @@ def test_the_unit_starts_a_command_that_exists() -> None:
 
     assert Path(path).name in scripts
     assert command in {one.callback.__name__ for one in cli.app.registered_commands if one.callback}
+
+
+def test_the_unit_sets_settings_that_exist() -> None:
+    """Also those that it only mentions."""
+    named = set(re.findall(r"ACAOPS_[A-Z_]+(?==)", UNIT.read_text()))
+
+    assert {"ACAOPS_REPO", "ACAOPS_CACHE", "ACAOPS_HOOK_SECRET_FILE"} <= named
+    assert named <= {option.variable for option in configuration.OPTIONS}
 
 
 def test_the_unit_gives_what_the_supervisor_needs() -> None:
