@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
+
 from controller import assembly, configuration, loop, settings, views
 from controller.model import conditions, outcome
 from controller.plan import actions, render

@@ -134,8 +134,8 @@ class Worker:
 @dataclass
 class Loop:
     """All workers over one desired state. `reconciler.statuses` is where the outcome shows. `only` picks the objects
-    to work on; after a change of it, `load` again. `vital` tasks must not end by themselves; `on_load` is called after each
-    load, whatever it came to."""
+    to work on; after a change of it, `load` again. `vital` tasks must not end by themselves; `on_load` is called
+    after each load, whatever it came to."""
 
     origin: origin.Origin
     reconciler: reconcile.Reconciler

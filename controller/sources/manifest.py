@@ -65,8 +65,8 @@ class Tree:
 @dataclass(frozen=True)
 class Source:
     """The whole desired state at one moment. `digest` is 64 hex digits over all YAML files; `revision` what people
-    read: `git:<12 hex>` of the commit, which is HEAD in a clean work tree, else `files:<12 hex>` of the digest. `commit`
-    is None for files; `tree` is set where all files are a commit's own, and nobody changes them."""
+    read: `git:<12 hex>` of the commit, which is HEAD in a clean work tree, else `files:<12 hex>` of the digest.
+    `commit` is None for files; `tree` is set where all files are a commit's own, and nobody changes them."""
 
     folder: Path
     digest: str

@@ -47,7 +47,9 @@ async def test_the_users_configuration_doesnt_count(
         '[url "https://nowhere.invalid/"]\ninsteadOf=https://127.0.0.1\n'
     )
     (home / ".gitconfig").write_text(config)
-    (home / "attributes").write_text("* filter=lfs\n")
+    (home / ".config" / "git").mkdir(parents=True)
+    for attributes in (home / "attributes", home / ".config" / "git" / "attributes"):
+        attributes.write_text("* filter=lfs text eol=crlf\n")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_PARAMETERS", f"'filter.lfs.smudge={trap}'")
@@ -58,7 +60,8 @@ async def test_the_users_configuration_doesnt_count(
     monkeypatch.setenv("GIT_EXTERNAL_DIFF", str(trap))
     upstream.commit({".gitattributes": "*.bin filter=lfs\n", "weights.bin": POINTER})
     tree = await checked_out(follow, f"{https.url}/app.git")
-    assert (tree / "weights.bin").read_text() == POINTER
+    assert (tree / "weights.bin").read_bytes() == POINTER.encode()
+    assert (tree / "run.sh").read_bytes() == b"echo\n"
     https.username, https.password = "bot", "secret"
     with pytest.raises(repository.FetchError):
         await follow(f"{https.url}/app.git").fetch()

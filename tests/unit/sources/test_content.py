@@ -153,7 +153,8 @@ def test_what_can_not_be_published_is_told_all_at_once(root: Path) -> None:
         "pipe: neither a file nor a folder",
         "secret: a symbolic link to what is left out",
         "socket: neither a file nor a folder",
-        "weights: a Git LFS pointer, not the file itself: run `git lfs pull` (a remote repository needs the file committed)",
+        "weights: a Git LFS pointer, not the file itself: run `git lfs pull` (a remote repository needs the file "
+        "committed)",
     ]
 
 

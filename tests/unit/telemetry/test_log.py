@@ -195,7 +195,7 @@ def test_whether_there_is_a_secret_may_be_told() -> None:
     ],
 )
 def test_secrets_inside_text_are_masked(text: str, safe: str) -> None:
-    """Storage keys, SAS signatures, bearer tokens, SharedKey signatures, passwords in addresses; digests and MD5s stay."""
+    """Storage keys, SAS and SharedKey signatures, bearer tokens, passwords in addresses; digests and MD5s stay."""
     assert log.masked(text) == safe
 
 
