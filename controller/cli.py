@@ -118,7 +118,7 @@ def validate(folder: Annotated[Path, typer.Argument(help="The state folder.")] =
 
 
 @app.command()
-@flags.taken("source", "cloud")
+@flags.taken("source", "azure", "scope")
 def plan(
     *,
     chosen: settings.Settings,
@@ -138,7 +138,7 @@ def plan(
 
 
 @app.command()
-@flags.taken("source", "cloud")
+@flags.taken("source", "azure", "scope")
 def once(
     *,
     chosen: settings.Settings,
@@ -156,7 +156,7 @@ def once(
 
 
 @app.command()
-@flags.taken("source", "cloud", "daemon")
+@flags.taken("source", "azure", "scope", "daemon")
 def run(*, chosen: settings.Settings, write_config: WriteConfig = False) -> None:
     """The daemon: watch or fetch, diff, reconcile, until SIGTERM or Ctrl-C.
 
@@ -169,7 +169,7 @@ def run(*, chosen: settings.Settings, write_config: WriteConfig = False) -> None
 
 
 @app.command()
-@flags.taken("source", "cloud", folder="option")
+@flags.taken("source", "azure", "scope", folder="option")
 def status(
     name: Annotated[str | None, typer.Argument(help="One object's name [default: all].")] = None,
     *,
@@ -191,7 +191,7 @@ def status(
 
 
 @app.command("settings")
-@flags.taken("source", "cloud", "daemon")
+@flags.taken("source", "azure", "scope", "daemon")
 def show_settings(*, choices: configuration.Choices, output: Output = "text") -> None:
     """Show every setting, and whether it comes from a flag, a variable, the settings file or the default.
 
@@ -201,6 +201,38 @@ def show_settings(*, choices: configuration.Choices, output: Output = "text") ->
     Example: acaops settings --config acaops.yaml -o json
     """
     commands.show_settings(choices, output=output)
+
+
+@app.command("import")
+@flags.taken("azure")
+def import_state(
+    folder: Annotated[Path, typer.Argument(help="An AI Toolkit project, or its infra folder.")] = Path("infra"),
+    *,
+    chosen: settings.Settings,
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the YAML goes.")] = DESIRED,
+    from_azure: Annotated[
+        str | None, typer.Option(metavar="GROUP/APP", help="Read a live container app, not a project.")
+    ] = None,
+    subscription: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Where the project names none; for a live app, if there are several."),
+    ] = None,
+    resource_group: Annotated[str | None, typer.Option(metavar="NAME", help="Where the project names none.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> None:
+    """Write the desired state of an AI Toolkit project, or of a live app.
+
+    On an unchanged stack `plan` then shows nothing but tags, content and a revision. Secrets become references.
+
+    Example: acaops import infra/ --to desired_state
+    """
+    _log("error")
+    where = commands.Place(subscription, resource_group)
+    if from_azure is None:
+        status = commands.import_project(folder, to, where=where, force=force)
+    else:
+        status = _run(commands.import_live(chosen, from_azure, to, where=where, force=force))
+    raise typer.Exit(status)
 
 
 @app.command()

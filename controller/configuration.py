@@ -31,7 +31,7 @@ LEVELS = ("debug", "info", "warning", "error")
 INVENTORY = re.compile(r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 GUARDED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(/[-\w.()]{1,90})?")
 
-Group = Literal["source", "cloud", "daemon"]
+Group = Literal["source", "azure", "scope", "daemon"]
 
 
 class ConfigurationError(Exception):
@@ -145,11 +145,11 @@ OPTIONS = (
     Option("git-known-hosts", "source", "The ssh hosts that are trusted, instead of your own file.", _path,
            metavar="FILE"),
     Option("cache", "source", "Where copies of the repository are kept.", _path, "~/.cache/acaops", "FOLDER"),
-    Option("cloud", "cloud", "The cloud's resource manager, https://…; public Azure without it.", _address,
+    Option("cloud", "azure", "The cloud's resource manager, https://…; public Azure without it.", _address,
            metavar="URL"),
-    Option("inventory", "cloud", "Names this set of objects in owner tags; two controllers need two names.",
+    Option("inventory", "scope", "Names this set of objects in owner tags; two controllers need two names.",
            _inventory, "default", "NAME"),
-    Option("allow", "cloud", "What may be touched; repeatable, everything without it.", _guarded,
+    Option("allow", "scope", "What may be touched; repeatable, everything without it.", _guarded,
            metavar="SUBSCRIPTION[/GROUP]", many=True),
     Option("host", "daemon", "The address that health, status and metrics are served on.", _text, "127.0.0.1", "HOST"),
     Option("port", "daemon", "Its port; 0 for any free one.", _port, "8080", "PORT"),

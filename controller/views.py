@@ -98,6 +98,12 @@ def warnings(console: Console, lines: Iterable[str]) -> None:
         console.print(Text("warning: ", style="yellow").append(_plain(line), style="default"), soft_wrap=True)
 
 
+def notes(console: Console, lines: Iterable[str]) -> None:
+    """Print what was decided, one a line."""
+    for line in lines:
+        console.print(Text("note: ", style="dim").append(_plain(line), style="not dim"), soft_wrap=True)
+
+
 class Progress:
     """Live progress of objects and their steps, as a context manager.
 

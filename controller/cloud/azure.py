@@ -28,6 +28,8 @@ from controller.cloud import session as sessions
 from controller.cloud import workspaces as workspace_writes
 from controller.model import kinds, observed
 
+NOWHERE = "00000000-0000-0000-0000-000000000000"
+
 _Write = Callable[[sessions.Session, ids.Id, Any], Awaitable[None]]
 
 _CREATE: Mapping[kinds.Kind, _Write] = {
@@ -112,6 +114,14 @@ class Azure:
 
     async def check(self, url: str) -> observed.Check:
         return await endpoint.check(self._session.plain(), url)
+
+    async def subscriptions(self) -> tuple[observed.Resource, ...]:
+        """Those that the credential reaches."""
+        arm_address = (await self._session.endpoints()).arm
+        # Any client will do: the address names no subscription.
+        client = await self._session.groups(NOWHERE)
+        path = f"{arm_address}/subscriptions?api-version=2022-12-01"
+        return tuple(observed.Resource(one) for one in await arm.pages(client, path, host=self._session.host))
 
     async def close(self) -> None:
         await self._session.close()

@@ -89,7 +89,7 @@ class Bicep:
         if value.keys() == {"function"}:
             return self._function(value["function"], left - 1)
         if value.keys() == {"operator"}:
-            return self._operator(value["operator"])
+            return self._operator(value["operator"], left - 1)
         return {key: self._value(item, left - 1) for key, item in value.items()}
 
     def _text_value(self, text: str, left: int) -> Any:
@@ -122,11 +122,24 @@ class Bicep:
                 return text[start : start + length]
             case "unique_string", {"base_string": str(text)}:
                 return identity.unique_string(text)
+            case "replace", {"original_string": str(text), "old_string": str(old), "new_string": str(new)}:
+                return text.replace(old, new)
+            case "concat", arrays if all(isinstance(one, list) for one in arrays.values()):
+                return [item for one in arrays.values() for item in one]
+            case "take", {"original_value": list(items), "number_to_take": int(count)}:
+                return items[: max(0, count)]
+            case "last", {"arg_1": list([*_, item])}:
+                return item
+            case "length", {"arg_1": list(items)}:
+                return len(items)
         return UNKNOWN
 
-    def _operator(self, operator: Mapping[str, Any]) -> Any:
-        """`resourceGroup().id`; its location is known to Azure only, as everything else is."""
+    def _operator(self, operator: Mapping[str, Any], left: int) -> Any:
+        """A difference, and `resourceGroup().id`; its location is known to Azure only, as everything else is."""
         operands = operator.get("operands") or {}
+        if operator.get("type") == "substract":
+            one, other = (self._value(operands.get(name), left) for name in ("operand_1", "operand_2"))
+            return one - other if isinstance(one, int) and isinstance(other, int) else UNKNOWN
         whose = (operands.get("operand_1") or {}) if isinstance(operands.get("operand_1"), Mapping) else {}
         group = (whose.get("function") or {}).get("type") == "resource_group"
         return self._group_id if group and operands.get("operand_2") == "id" else UNKNOWN

@@ -111,8 +111,18 @@ def finished(environment: Json, app: Json, *, contents: Iterable[tuple[Path, str
     """Checked as a state folder is when it is loaded. Raises MigrationError."""
     for one in (environment, app):
         _check(one, told)
+    app["spec"]["workloadProfileName"] = _profile(environment, str(app["spec"]["workloadProfileName"]), told)
     told.end()
     return Migrated(environment, app, tuple(contents), tuple(told.notes), tuple(told.warnings))
+
+
+def _profile(environment: Json, wanted: str, told: Told) -> str:
+    """The profile as the environment spells it: the service looks at it without case."""
+    listed = (str(one["name"]) for one in environment["spec"]["containerApps"]["workloadProfiles"])
+    found = next((name for name in (desired.SERVERLESS, *listed) if name.lower() == wanted.lower()), None)
+    if found is None:
+        told.refuse("workloadProfileName", f"{wanted} is no workload profile that acaops knows")
+    return found or wanted
 
 
 def _check(document: Json, told: Told) -> None:

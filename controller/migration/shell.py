@@ -39,11 +39,23 @@ def commands(argv: Sequence[str]) -> Commands:
         lines, forgiving = split(argv[2])
     else:
         lines, forgiving = [shlex.join(argv)], False
+    lines = [*lines[:-1], *map(_without_exec, lines[-1:])]
     folders = tuple(line for line in lines if _MKDIR.fullmatch(line))
     lines = [_MKDIR.sub(r"mkdir -p \1", line) if line in folders else line for line in lines]
     if not lines or not _ABSOLUTE.match(lines[0]):
         lines = [BACK, *lines]
     return Commands(tuple(lines), forgiving, folders)
+
+
+def _without_exec(line: str) -> str:
+    """The last command without the `exec`, and the shell of its own, that acaops would put around it."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return line
+    if len(words) == 4 and words[0] == "exec" and words[1] in SHELLS and words[2] == "-c":
+        return words[3]
+    return line.removeprefix("exec ") if words[:1] == ["exec"] and "&" not in line and ";" not in line else line
 
 
 def split(text: str) -> tuple[list[str], bool]:

@@ -4,6 +4,7 @@ is what its provisioning made. It asks Azure nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,9 @@ def _target(infra: Infra, key: str, given: str | None, option: str, told: Told) 
         value = config.get(key)
         if value is None:
             continue
-        if not isinstance(value, str) or (given is not None and value.lower() != given.lower()):
+        if not isinstance(value, str):
+            told.refuse_at(config.place(key), f"{key} is {value!r}; it must be text, or null")
+        elif given is not None and value.lower() != given.lower():
             told.refuse_at(config.place(key), f"{key} is {value!r}, {option} says {given!r}; make them agree")
         return str(value)
     if given is None:
@@ -253,7 +256,8 @@ def _project(infra: Infra) -> Path:
 def _contents(infra: Infra, app: workload.Found, told: Told) -> Iterator[tuple[Path, str]]:
     """The code, and what the commands install before it runs."""
     for name in CONTENT:
-        folder, named = _project(infra) / name, any(name in line for line in app.spec["commands"])
+        folder = _project(infra) / name
+        named = any(re.search(rf"\b{name}\b(?!\.)", line) for line in app.spec["commands"])
         if folder.is_dir() and (named or name == CONTENT[0]):
             yield folder, name
         elif name == CONTENT[0]:

@@ -90,15 +90,15 @@ class Mirror:
         )
 
     async def listed(self, refs: Collection[str], *, access: git.Access) -> dict[str, str]:
-        """What the remote has of `refs`, each a full name, by name; a tag also as `…^{}`, the commit."""
+        """What the remote has of `refs`, each a full name, by name; a tag also as `…^{}`, the commit. Longer
+        names that end in one of `refs` may be among them."""
         found = await self.run(
             *("ls-remote", "--quiet", "--", self.where.url, *refs, *(f"{ref}^{{}}" for ref in refs)),
             access=access,
             otherwise=git.Reason.GIT_FAILED,
         )
         pairs = (line.split("\t", 1) for line in found.output.splitlines())
-        # the patterns also match where they are the end of a longer name
-        return {name: sha for sha, name in pairs if name.removesuffix("^{}") in refs}
+        return {name: sha for sha, name in pairs}
 
     async def fetch(self, source: str, name: str, *, access: git.Access, depth: int) -> None:
         """Let `name` be what `source`, a ref or a commit, is at the remote, with `depth` commits of its history."""

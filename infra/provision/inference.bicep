@@ -33,7 +33,8 @@ var profile = 'GPU'
 var volume = '${fileShareName}volume'
 
 // By exec, so that SIGTERM reaches what serves; in a shell of its own, because it may be more than one plain command.
-var serve = 'exec /bin/bash -c \'${replace(last(defaultCommands), '\'', '\'"\'"\'')}\''
+var quoted = replace(last(defaultCommands), '\'', '\'"\'"\'')
+var serve = 'exec /bin/bash -c \'${quoted}\''
 var commands = concat(['cd /mount'], take(defaultCommands, length(defaultCommands) - 1), [serve])
 
 resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {

@@ -75,3 +75,19 @@ def test_what_is_no_bicep_says_where() -> None:
     with pytest.raises(bicep.BicepError) as caught:
         bicep.Bicep("param a string\nparam = b\n", parameters={}, group_id=GROUP)
     assert (caught.value.line, caught.value.column) == (2, 7)
+
+
+def test_lists_and_texts_are_put_together() -> None:
+    """As a start command is, of commands of which the last one is quoted."""
+    text = r"""
+param lines array
+var quoted = replace(last(lines), '\'', '"')
+var all = concat(['first'], take(lines, length(lines) - 1), ['-c ${quoted}'])
+resource store 'a/b@1' = {
+  name: 'x'
+  properties: { all: join(all, ' && '), none: concat(lines, other.list) }
+}
+"""
+    found = bicep.Bicep(text, parameters={"lines": ["a", "b", "c 'd'"]}, group_id=GROUP).resource("a/b")
+    assert found is not None
+    assert found["properties"] == {"all": 'first && a && b && -c c "d"', "none": bicep.UNKNOWN}

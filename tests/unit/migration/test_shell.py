@@ -41,6 +41,21 @@ def test_it_is_cut_where_a_shell_would_begin_a_command(text: str, lines: tuple[s
     assert of(text) == lines
 
 
+@pytest.mark.parametrize(
+    ("last", "becomes"),
+    [
+        ("exec python -m a 'b c'", "python -m a 'b c'"),
+        ("exec /bin/bash -c 'a && b'", "a && b"),
+        ("exec 3>&1", "exec 3>&1"),
+        ("exec 'open", "exec 'open"),
+        ("a", "a"),
+    ],
+)
+def test_the_last_command_loses_its_exec(last: str, becomes: str) -> None:
+    """acaops puts its own in front of it."""
+    assert shell.commands(["bash", "-c", f"cd /x && exec y && {last}"]).lines == ("cd /x", "exec y", becomes)
+
+
 def test_a_forgiving_start_says_so() -> None:
     """Joined by `;`, a failure went unnoticed; by `&&` it didn't."""
     assert shell.commands(["bash", "-c", "a; b"]).forgiving

@@ -211,6 +211,7 @@ def test_a_project_that_was_never_provisioned_takes_its_target_from_the_user(pro
 def test_the_content_is_the_code_and_what_its_commands_install(project: Project) -> None:
     """`setup` where the commands name it; a project without code is warned of."""
     (project.infra.parent / "setup").mkdir()
+    project.parameters(defaultCommands=["python setup.py"])
     assert [target for _, target in project.read().contents] == ["inference"]
     project.parameters(defaultCommands=["pip install -r ./setup/requirements.txt"])
     assert [target for _, target in project.read().contents] == ["inference", "setup"]
@@ -234,6 +235,12 @@ def test_a_single_machine_is_warned_of(project: Project) -> None:
     """A rollout has two revisions for a while."""
     project.parameters(maximumInstanceCount=1)
     assert [warning for warning in project.read().warnings if "GPU has one machine" in warning]
+
+
+def test_a_profile_is_spelled_as_in_the_environment(project: Project) -> None:
+    """The service takes any case, a state folder one."""
+    project.bicep(BICEP.replace("workloadProfileName: 'GPU'", "workloadProfileName: 'gpu'"))
+    assert project.read().app["spec"]["workloadProfileName"] == "GPU"
 
 
 def test_commands_that_ran_otherwise_are_told(project: Project) -> None:
@@ -279,6 +286,12 @@ def test_a_bad_parameter_is_told_where_it_stands(project: Project, values: dict[
     assert found[0].startswith(problem), found
 
 
+def test_a_target_that_is_no_text_is_refused(project: Project) -> None:
+    """Not taken for a name."""
+    project.config(**CONFIG | {"RESOURCE_GROUP_NAME": 5})
+    assert project.problems() == ["inference.config.json:3:26: RESOURCE_GROUP_NAME is 5; it must be text, or null"]
+
+
 def test_a_name_that_differs_from_what_was_provisioned_is_refused(project: Project) -> None:
     """Either may be meant, so the user says which; likewise for another group than the recorded one."""
     project.config(**DEPLOYED)
@@ -317,6 +330,7 @@ def test_a_name_that_differs_from_what_was_provisioned_is_refused(project: Proje
             "env: [{ name: 'A', value: e.name }]\n          volumeMounts:",
             "46:11: env A: its value isn't known",
         ),
+        ("'NC24-A100'", "'Flex'", "35:5: GPU is no workload profile that acaops knows"),
         ("workloadProfiles: [", "workloadProfiles: e.x\n    x: [", "24:5: a workload profile isn't known"),
         ("Microsoft.App/containerApps@", "Microsoft.App/jobs@", "1:1: there is no Microsoft.App/containerApps here"),
     ],
