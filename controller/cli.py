@@ -175,8 +175,9 @@ def status(
     *,
     chosen: settings.Settings,
     url: Annotated[
-        str, typer.Option(metavar="URL", envvar="ACAOPS_URL", help="The daemon's address.")
-    ] = "http://127.0.0.1:8080",
+        str | None,
+        typer.Option(metavar="URL", envvar="ACAOPS_URL", help="The daemon's address [default: by host and port]."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every two seconds.")] = False,
     output: Output = "text",
 ) -> None:
@@ -187,7 +188,9 @@ def status(
     Example: acaops status phi3-chat -o json
     """
     _log("error")
-    raise typer.Exit(_run(commands.status(chosen, url=url, name=name, watch=watch, output=output)))
+    raise typer.Exit(
+        _run(commands.status(chosen, url=url or commands.address(chosen), name=name, watch=watch, output=output))
+    )
 
 
 @app.command("settings")

@@ -135,6 +135,12 @@ async def status(chosen: settings.Settings, *, url: str, name: str | None, watch
         await asyncio.sleep(WATCH_SECONDS)
 
 
+def address(chosen: settings.Settings) -> str:
+    """Where a daemon of these settings answers on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(chosen.host, chosen.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{chosen.port}"
+
+
 async def _ask(url: str) -> dict[str, Any] | None:
     """What the daemon says, None where none answers: nobody, or somebody else."""
     try:

@@ -144,6 +144,8 @@ OPTIONS = (
     Option("git-ssh-key", "source", "The deploy key for ssh.", _path, metavar="FILE"),
     Option("git-known-hosts", "source", "The ssh hosts that are trusted, instead of your own file.", _path,
            metavar="FILE"),
+    Option("secrets-folder", "source", "Where the files may lie that a repository's secrets name by fromFile.", _path,
+           metavar="FOLDER"),
     Option("cache", "source", "Where copies of the repository are kept.", _path, "~/.cache/acaops", "FOLDER"),
     Option("cloud", "azure", "The cloud's resource manager, https://…; public Azure without it.", _address,
            metavar="URL"),
@@ -261,6 +263,7 @@ def _git(choices: Choices) -> settings.Git:
         credential_helper=value["git-credential-helper"],
         ssh_key=value["git-ssh-key"],
         known_hosts=value["git-known-hosts"],
+        secrets=value["secrets-folder"],
     )
 
 

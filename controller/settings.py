@@ -91,6 +91,9 @@ class Git:
     known_hosts: Path | None = None
     """The ssh hosts that are trusted. None: the user's own file."""
 
+    secrets: Path | None = None
+    """Where secrets' files may lie: who commits must not read whatever the controller can. None: nowhere."""
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -204,10 +204,10 @@ class Secret(Model):
     name: fields.SecretName
     """What env entries refer to."""
     from_env: fields.VariableName | None = None
-    """The controller's environment variable that holds the value."""
+    """The controller's environment variable that holds the value; none of its own settings and credentials."""
     from_file: fields.Line | None = None
     """The file, as the controller sees it, that holds the value; relative to this YAML file. One newline at its end
-    is dropped."""
+    is dropped. From a remote repository only files in the controller's `secrets-folder`, by their absolute path."""
     key_vault_url: Annotated[None, not_yet("a Key Vault reference", given)] = None
     """A Key Vault secret. Not yet."""
     identity: Annotated[None, not_yet("a Key Vault reference", given)] = None
@@ -220,6 +220,13 @@ class Secret(Model):
             remedy = "name an environment variable or a file of the controller by fromEnv or fromFile"
             fields.refuse([(("value",), f"secrets never stand in YAML: {remedy}")])
         return data
+
+    @field_validator("from_env")
+    @classmethod
+    def _not_the_controllers(cls, value: str | None) -> str | None:
+        if value is not None and fields.is_controllers(value):
+            raise fields.refusal(f"{value!r} is the controller's own; it isn't given to apps")
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Secret:

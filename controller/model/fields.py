@@ -35,6 +35,11 @@ _FILES_FORBIDDEN = re.compile(r'["\\/:|<>*?\x00-\x1f\x7f\ud800-\udfff]')
 _FILES_RESERVED = re.compile(r"(?i)(LPT[1-9]|COM[1-9]|PRN|AUX|NUL|CON|CLOCK\$)(\..*)?")
 _FILES_NAME_LENGTH = 255
 
+_CREDENTIALS = (
+    *("AZURE_CLIENT_SECRET", "AZURE_PASSWORD", "AZURE_CLIENT_CERTIFICATE_PASSWORD"),
+    *("IDENTITY_HEADER", "MSI_SECRET"),
+)
+
 
 def refusal(message: str) -> PydanticCustomError:
     """The error a validator raises; `message` reaches the user as it is."""
@@ -231,6 +236,14 @@ def _tag_problems(tags: Mapping[str, str]) -> Iterable[tuple[Loc, str]]:
             yield (name,), f"tag {name!r}: its value has more than 256 characters"
         if (earlier := seen.setdefault(name.lower(), name)) != name:
             yield (name,), f"tag {name!r}: the same name as {earlier!r} (Azure ignores case)"
+
+
+def is_controllers(variable: str) -> bool:
+    """Whether an environment variable holds what the controller proves itself by, to Azure or to anybody else.
+
+    documented: azure-identity's EnvironmentCredential; App Service's and Container Apps' managed identity endpoints.
+    """
+    return variable.upper().startswith("ACAOPS_") or variable.upper() in _CREDENTIALS
 
 
 def duplicates(names: Iterable[str]) -> list[tuple[int, str]]:

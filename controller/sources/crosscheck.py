@@ -38,9 +38,9 @@ class Entry:
 Environments = Mapping[str, Entry]
 
 
-def problems(entries: Sequence[Entry], *, boundary: Path, committed: bool) -> Iterator[Problem]:
+def problems(entries: Sequence[Entry], *, boundary: Path) -> Iterator[Problem]:
     """Everything wrong between the entries, and between them and the file system. `boundary`: the folder, absolute
-    and without links, that content folders may not leave. `committed`: everything below it comes from a commit."""
+    and without links, that content folders may not leave."""
     environments = {entry.label: entry for entry in entries}
     yield from _same_names(entries)
     yield from _same_resources(entries, environments)
@@ -49,7 +49,24 @@ def problems(entries: Sequence[Entry], *, boundary: Path, committed: bool) -> It
         if isinstance(entry.object, desired.InferenceApp):
             yield from _references(entry, entry.object, environments)
             yield from _folders(entry, entry.object, boundary)
-            yield from _secrets(entry, entry.object) if committed else ()
+
+
+def committed(entries: Sequence[Entry], *, secrets: Path | None) -> Iterator[Problem]:
+    """What a commit may not say: a secret in it is none, and who commits must not read whatever the controller can.
+    `secrets`: the folder, absolute, in which files of secrets may lie; None: nowhere."""
+    remedy = f"must lie in {secrets}" if secrets else "name a folder for it by the setting secrets-folder"
+    for entry in entries:
+        for index, secret in enumerate(
+            entry.object.spec.secrets if isinstance(entry.object, desired.InferenceApp) else ()
+        ):
+            if secret.from_file is None or (secrets and _lies_in(secret.from_file, secrets)):
+                continue
+            message = f"{secret.from_file!r} isn't a file that a repository may name: {remedy}"
+            yield entry.document.problem(("spec", "secrets", index, "fromFile"), message)
+
+
+def _lies_in(file: str, folder: Path) -> bool:
+    return file.startswith("/") and Path(os.path.normpath(file)).is_relative_to(folder)
 
 
 def contents(entry: Entry, app: desired.InferenceApp) -> tuple[tuple[Path, str], ...]:
@@ -127,14 +144,6 @@ def _wrong(folder: Path, boundary: Path) -> str | None:
     if not folder.exists():
         return f"doesn't exist: {folder}"
     return None if folder.is_dir() else "isn't a folder"
-
-
-def _secrets(entry: Entry, app: desired.InferenceApp) -> Iterator[Problem]:
-    """A secret in a commit is none, so a file that holds one is the controller's own."""
-    for index, secret in enumerate(app.spec.secrets):
-        if secret.from_file is not None and not secret.from_file.startswith("/"):
-            message = f"{secret.from_file!r} lies in the repository; name a file outside of it by its absolute path"
-            yield entry.document.problem(("spec", "secrets", index, "fromFile"), message)
 
 
 def _overlapping_mirrors(entries: Sequence[Entry], environments: Environments) -> Iterator[Problem]:

@@ -56,10 +56,12 @@ LoadedAny = Loaded[desired.Environment] | LoadedApp
 
 @dataclass(frozen=True)
 class Tree:
-    """All files of one commit, below `root`, which nobody changes."""
+    """All files of one commit, below `root`, which nobody changes. `secrets` is the folder outside of it in which the
+    files of its secrets may lie."""
 
     root: Path
     commit: Commit
+    secrets: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ def load(folder: Path, *, tree: Tree | None = None) -> Source:
         reading.add(str(reading.folder), "a symbolic link that leads out of the repository")
         raise LoadError(reading.problems, commit=tree.commit)
     digest = _read_files(reading)
-    reading.problems += crosscheck.problems(reading.entries, boundary=top or root.parent, committed=tree is not None)
+    reading.problems += crosscheck.problems(reading.entries, boundary=top or root.parent)
+    if tree:
+        reading.problems += crosscheck.committed(reading.entries, secrets=tree.secrets)
     commit = tree.commit if tree else worktree.commit(root)
     if reading.problems:
         raise LoadError(reading.problems, commit=commit)

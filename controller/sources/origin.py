@@ -73,7 +73,8 @@ class Remote:
     async def load(self) -> manifest.Source:
         fetched = await self._repository.fetch()
         root = await self._repository.materialise(fetched.commit)
-        tree = manifest.Tree(root, fetched.commit)
+        secrets = self.git.secrets.absolute() if self.git.secrets else None
+        tree = manifest.Tree(root, fetched.commit, secrets)
         self.notice = f"history was rewritten: {fetched.rewritten}" if fetched.rewritten else ""
         return await asyncio.to_thread(manifest.load, root / self.git.path, tree=tree)
 
