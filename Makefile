@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK := requirements.lock
 
-.PHONY: help install demo test check schema lock clean
+.PHONY: help install demo test check soak schema lock clean
 
 help:
 	@echo "make demo     a local Azure, the controller and a served model, in one command"
 	@echo "make test     the test suite"
 	@echo "make check    format, lint, types, architecture, generated files"
+	@echo "make soak     144 commits, one after the other, to a running daemon: memory and descriptors stay flat"
 	@echo "make schema   generate desired_state/schema.json and its README again"
 	@echo "make lock     pin the newest versions that fit pyproject.toml"
 
@@ -39,6 +40,9 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/acaops validate desired_state
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.bench.commits
 
 schema: $(STAMP)
 	$(BIN)/python -m controller.reference
