@@ -31,7 +31,7 @@ COVERAGE := $(addprefix --cov=,$(PURE)) --cov-branch --cov-report=term:skip-cove
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests/unit $(COVERAGE)
-	$(BIN)/python -m pytest tests --ignore=tests/unit
+	$(BIN)/python -m pytest tests --ignore=tests/unit --numprocesses auto --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

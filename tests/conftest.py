@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -20,7 +21,11 @@ def trained() -> Path:
     if given := os.environ.get("ACAOPS_TEST_MODEL_DIR"):
         return Path(given)
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "acaops" / finetuning.cache_key()
-    if not (folder / finetuning.ADAPTER).is_dir():
-        command = [sys.executable, "-m", "infra.finetuning", "--out", str(folder)]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Tests in another process may want it at the same moment.
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / finetuning.ADAPTER).is_dir():
+            command = [sys.executable, "-m", "infra.finetuning", "--out", str(folder)]
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     return folder

@@ -56,4 +56,4 @@ def test_it_runs_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
     lock = ROOT / "requirements.lock"
     run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--constraint", lock, wheel)
     told = run(tmp_path / "venv" / "bin" / "acaops", "validate", ROOT / "desired_state", cwd=tmp_path)
-    assert ": 2 objects, valid (files:" in told
+    assert ": 2 objects, valid (" in told
