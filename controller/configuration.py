@@ -195,7 +195,9 @@ class Chosen:
             return logs.MASK
         if self.option.many:
             return ", ".join(self.value)
-        return fields.duration(self.value) if self.option.parse is _seconds else logs.masked(str(self.value))
+        if self.option.parse is _seconds:
+            return fields.duration(self.value)
+        return str(self.value).lower() if isinstance(self.value, bool) else logs.masked(str(self.value))
 
 
 Choices = Mapping[str, Chosen]

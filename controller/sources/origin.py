@@ -66,7 +66,7 @@ class Remote:
 
     def __init__(self, git: settings.Git, *, cache: Path) -> None:
         self.git = git
-        self.label = f"{git.url} {git.ref} {git.path}"
+        self.label = f"{git.url} ({git.ref}, {git.path})"
         self.notice = ""
         self._repository = repository.Repository(git, cache=cache)
 
