@@ -21,7 +21,7 @@ from controller import assembly, configuration, loop, settings, views
 from controller.migration import live, migrated, written
 from controller.model import conditions, outcome
 from controller.plan import actions, render
-from controller.sources import content, git, manifest, repository, secrets, worktree
+from controller.sources import content, git, manifest, remote, repository, secrets, worktree
 from controller.status import summarize
 
 Form = Literal["text", "json"]
@@ -63,7 +63,10 @@ async def plan(chosen: settings.Settings, *, rev: str | None, output: Form) -> i
 async def _at(chosen: settings.Settings, rev: str) -> settings.Settings:
     """The same desired state at another commit; of a folder, in the work tree that it lies in."""
     if chosen.git:
-        return replace(chosen, git=replace(chosen.git, ref=rev))
+        try:
+            return replace(chosen, git=replace(chosen.git, ref=remote.checked_ref(rev)))
+        except ValueError as error:
+            raise _RefusedError([f"--rev {rev}: {error}"]) from None
     folder = chosen.folder.resolve()
     top = worktree.top(folder)
     if top is None:

@@ -209,11 +209,12 @@ def choose(flags: Mapping[str, Any], *, environ: Mapping[str, str], file: Path |
     problems: list[str] = []
     texts, found = _file(file) if file else ({}, [])
     problems += found
-    chosen = {}
+    chosen: dict[str, Chosen] = {}
     for option in OPTIONS:
         raw, origin = _raw(option, flags, environ, texts)
         values = _parsed(option, raw, origin, problems)
         chosen[option.name] = Chosen(option, values, origin)
+    chosen |= _one_source(chosen)
     problems += _conflicts(chosen)
     if problems:
         raise ConfigurationError(problems)
@@ -305,6 +306,21 @@ def _parsed(option: Option, raw: Any, origin: str, problems: list[str]) -> Any:
 
 def _place(option: Option, origin: str) -> str:
     return f"{origin} {option.name}" if origin.endswith(":") else origin
+
+
+def _one_source(chosen: Choices) -> Choices:
+    """Of a folder and a repository the one that was given nearer to the command: a folder on the command line isn't
+    kept from being looked at by a variable. `_conflicts` tells of two that were given alike."""
+    folder, repo = chosen["folder"], chosen["repo"]
+    if "default" in (folder.origin, repo.origin) or _distance(folder) == _distance(repo):
+        return {}
+    further = max(folder, repo, key=_distance)
+    return {further.option.name: Chosen(further.option, None if further is repo else folder.value, "default")}
+
+
+def _distance(one: Chosen) -> int:
+    """0 for a flag, 1 for a variable, 2 for the file."""
+    return 0 if one.origin.startswith("--") else 1 if one.origin.startswith(PREFIX) else 2
 
 
 def _conflicts(chosen: Choices) -> Iterator[str]:

@@ -62,6 +62,13 @@ def test_rev_needs_a_repository(acaops: Command, azure: Served, state: State) ->
     assert "lies in no git work tree; name the repository by --repo" in told.stderr
 
 
+def test_rev_of_a_remote_names_what_a_remote_has(acaops: Command, azure: Served, repository: State) -> None:
+    """A branch, a tag, a full ref or a whole sha: a remote can't count back from HEAD."""
+    told = acaops("plan", "--repo", f"file://{repository.folder.parent}", "--rev", "HEAD~1")
+    assert told.exit_code == 1
+    assert told.stderr.startswith("error: --rev HEAD~1: must be a branch, a tag, a full ref")
+
+
 def test_once_from_a_repository(acaops: Command, azure: Served, repository: State, tmp_path: Path) -> None:
     """The same convergence, from the branch's last commit; problems name files as the commit has them."""
     source = ("--repo", f"file://{tmp_path}")

@@ -45,7 +45,7 @@ def repository(tmp_path: Path) -> Repository:
     return made
 
 
-@pytest.fixture(params=["https", "https told", "ssh"])
+@pytest.fixture(params=["https", "https told", "ssh", "ssh told"])
 def served(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path) -> Iterator[Repository]:
     """The same over the network, behind a token or a deploy key."""
     with contextlib.ExitStack() as stack:

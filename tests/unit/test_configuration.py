@@ -67,6 +67,17 @@ def test_the_settings_that_the_controller_takes() -> None:
     assert configuration.settled(chosen({"folder": "x"})).git is None
 
 
+def test_of_a_folder_and_a_repository_the_nearer_one_counts(file: Path) -> None:
+    """The flag goes before the variable, and that before the file; alike, they are a conflict."""
+    file.write_text("folder: state\n")
+    repo = {"ACAOPS_REPO": "https://git.example/state"}
+    assert configuration.settled(chosen({"folder": "here"}, repo)).git is None
+    assert configuration.settled(chosen({}, repo, file)).git is not None
+    assert configuration.settled(chosen({"repo": "/r"}, {"ACAOPS_FOLDER": "x"})).git is not None
+    told = refused({}, {**repo, "ACAOPS_FOLDER": "x"})
+    assert told == ("ACAOPS_FOLDER and ACAOPS_REPO: the desired state comes from one place; choose one",)
+
+
 def test_a_path_in_the_file_is_relative_to_it(file: Path) -> None:
     file.write_text("repo: ssh://git@git.example/state\ngit-ssh-key: keys/deploy\n")
     assert configuration.settled(chosen(file=file)).git.ssh_key == file.parent / "keys" / "deploy"  # type: ignore[union-attr]
