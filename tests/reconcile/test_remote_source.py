@@ -15,6 +15,7 @@ from controller import loop, settings
 from controller.sources import origin
 from controller.status import store
 from tests.git import servers
+from tests.reconcile.clouds import Held
 from tests.reconcile.stack import APP, ENVIRONMENT, Stack, app, environment
 
 PATIENCE = 20.0
@@ -221,3 +222,27 @@ async def test_a_restart_waits_for_the_remote(followed: Followed) -> None:
     assert written == followed.stack.writes()
     await one.close()
     await source.close()
+
+
+async def test_a_pass_keeps_its_commit(followed: Followed) -> None:
+    """However many commits come meanwhile, its files stay until it has ended."""
+    held = Held(followed.stack.cloud)
+    async with followed.turning() as one:
+        followed.stack.reconciler.cloud = held
+        first = followed.write(replicas=2, message="held")
+        await one.load()
+        await held.begun.wait()
+        for replicas in range(3, 7):
+            followed.write(replicas=replicas, message=f"commit {replicas}")
+            await one.load()
+        assert first in trees(followed.cache)
+        held.release.set()
+        await followed.until(followed.ready)
+        await one.load()
+        assert first not in trees(followed.cache)
+    assert (await followed.stack.live_app())["properties"]["template"]["scale"]["maxReplicas"] == 6
+
+
+def trees(cache: Path) -> set[str]:
+    """The commits that lie in the cache as folders."""
+    return {path.name for path in cache.glob("git/*/trees/*")}
