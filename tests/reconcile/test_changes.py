@@ -22,7 +22,7 @@ async def test_an_app_deleted_behind_its_back_is_made_again(built: Stack) -> Non
 
 
 async def test_a_changed_variable_is_put_back_as_drift(built: Stack) -> None:
-    """The plan says drift, and which field; the pass corrects it."""
+    """The plan says drift, and which field; the pass corrects it, and it is counted."""
     live = await built.live_app()
     template = live["properties"]["template"]
     template["containers"][0]["env"][0]["value"] = "tampered"
@@ -33,6 +33,8 @@ async def test_a_changed_variable_is_put_back_as_drift(built: Stack) -> None:
     assert ".containers[chat].env" in change.path
     await built.converge()
     assert (await built.env())["MODE"] == "chat"
+    told = built.reconciler.metrics.exposition().decode()
+    assert 'acaops_drift_total{controller="inferenceapp",name="chat"} 1.0' in told
 
 
 async def test_what_others_added_stays(stack: Stack) -> None:

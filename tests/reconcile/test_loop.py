@@ -11,6 +11,7 @@ import pytest
 from controller import loop, settings
 from controller.sources import origin
 from controller.status import store, summarize
+from tests.git import servers
 from tests.reconcile.clouds import Held
 from tests.reconcile.stack import APP, ENVIRONMENT, Stack, app, environment
 
@@ -294,3 +295,28 @@ def test_pauses(requeue: summarize.Requeue, failures: int, low: float, high: flo
 def test_never_is_until_asked() -> None:
     """No time limits the wait."""
     assert loop.pause(summarize.Requeue("never", None), 1, backoff=settings.Backoff(), chance=0.5) is None
+
+
+async def test_a_commit_alone_concerns_every_object(built: Stack) -> None:
+    """In a work tree no file changed with it, and yet each status names it."""
+
+    def commit() -> str:
+        where = ("-c", "user.name=a", "-c", "user.email=a@b")
+        servers.git("add", "desired_state", "code", cwd=built.root)
+        servers.git(*where, "commit", "-q", "--allow-empty", "-m", "more", cwd=built.root)
+        return servers.git("rev-parse", "HEAD", cwd=built.root)
+
+    servers.git("init", "-q", cwd=built.root)
+    commit()
+    async with turning(built) as one:
+        await one.load()
+        await until(built, lambda: ready(built) and ready(built, ENVIRONMENT))
+        sha = commit()
+        await one.load(frozenset())
+        await until(built, lambda: {at(built, ENVIRONMENT), at(built, APP)} == {sha})
+
+
+def at(stack: Stack, key: store.Key) -> str | None:
+    """The commit that was applied last."""
+    applied = stack.status(key).applied
+    return applied.sha if applied else None

@@ -135,7 +135,7 @@ async def test_what_runs_keeps_running(
     async with followed.turning() as one:
         first, loaded = followed.source.commit, followed.source.loaded_at
         trouble(followed, monkeypatch)
-        await one.load()
+        await one.load(frozenset())
         assert told in str(followed.source.fetch_error)
         assert (followed.source.commit, followed.source.loaded_at) == (first, loaded)
         assert followed.source.problems == ()
@@ -160,13 +160,13 @@ async def test_an_unsigned_commit_is_not_applied(followed: Followed, tmp_path: P
     async with followed.turning() as one:
         for number, key in enumerate((None, theirs)):
             followed.write(replicas=3 + number, message=f"bad {number}", sign=key)
-            await one.load()
+            await one.load(frozenset())
             assert "isn't applied: " in str(followed.source.fetch_error)
             assert followed.source.commit is not None
             assert followed.source.commit.sha == good
             assert followed.ready()
         second = followed.write(replicas=2, message="good again", sign=ours)
-        await one.load()
+        await one.load(frozenset())
         await followed.until(followed.ready)
         assert followed.source.commit.sha == second
         assert followed.source.fetch_error is None
@@ -176,11 +176,11 @@ async def test_rewritten_history_is_followed_and_said(followed: Followed) -> Non
     """A force-push is how people take a commit back."""
     async with followed.turning() as one:
         taken_back = followed.write(replicas=2, message="a mistake")
-        await one.load()
+        await one.load(frozenset())
         await followed.until(followed.ready)
         text = (followed.stack.folder / "state.yaml").read_text().replace("maxReplicas: 2", "maxReplicas: 3")
         forced = followed.upstream.rewrite({"desired_state/state.yaml": text})
-        await one.load()
+        await one.load(frozenset())
         await followed.until(followed.ready)
         assert followed.source.commit is not None
         assert followed.source.commit.sha == forced
@@ -195,7 +195,7 @@ async def test_broken_yaml_writes_nothing(followed: Followed) -> None:
     async with followed.turning() as one:
         good, written = followed.source.commit, followed.stack.writes()
         bad = followed.upstream.commit({"desired_state/state.yaml": "{"}, "broken")
-        await one.load()
+        await one.load(frozenset())
         assert followed.source.attempted is not None
         assert (followed.source.commit, followed.source.attempted.sha) == (good, bad)
         status = followed.stack.status()
@@ -215,7 +215,7 @@ async def test_a_restart_waits_for_the_remote(followed: Followed) -> None:
     source = origin.Remote(followed.git, cache=followed.cache)
     one = loop.Loop(source, followed.stack.reconciler, QUICK)
     written = followed.stack.writes()
-    await one.load()
+    await one.load(frozenset())
     assert one.source is None
     (reason,) = followed.stack.reconciler.statuses.unready(())
     assert "does not appear to be a git repository" in reason
@@ -230,15 +230,15 @@ async def test_a_pass_keeps_its_commit(followed: Followed) -> None:
     async with followed.turning() as one:
         followed.stack.reconciler.cloud = held
         first = followed.write(replicas=2, message="held")
-        await one.load()
+        await one.load(frozenset())
         await held.begun.wait()
         for replicas in range(3, 7):
             followed.write(replicas=replicas, message=f"commit {replicas}")
-            await one.load()
+            await one.load(frozenset())
         assert first in trees(followed.cache)
         held.release.set()
         await followed.until(followed.ready)
-        await one.load()
+        await one.load(frozenset())
         assert first not in trees(followed.cache)
     assert (await followed.stack.live_app())["properties"]["template"]["scale"]["maxReplicas"] == 6
 

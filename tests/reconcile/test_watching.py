@@ -26,7 +26,12 @@ async def test_a_saved_file_becomes_a_release(built: Stack) -> None:
                 await changed.wait()
                 changed.clear()
             async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-                assert [await _status(session, path) for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
+                assert [await _status(session, path) for path in ("/healthz", "/readyz")] == [200] * 2
+                metrics = await _metrics(session)
+    assert metrics['acaops_azure_requests_total{code="200",kind="containerApps",method="GET"}'] > 0
+    assert metrics['acaops_azure_requests_total{code="202",kind="containerApps",method="PATCH"}'] == 1
+    assert metrics["acaops_workqueue_work_duration_seconds_count"] >= 3
+    assert metrics["acaops_active_workers"] == 0
     assert entries == [(await built.env())["ACAOPS_RELEASE"]]
     assert len(await built.revisions()) == 2
 
@@ -46,6 +51,13 @@ async def test_settling_without_a_state_is_no_success(built: Stack) -> None:
 async def _status(session: aiohttp.ClientSession, path: str) -> int:
     async with session.get(path) as answer:
         return answer.status
+
+
+async def _metrics(session: aiohttp.ClientSession) -> dict[str, float]:
+    """What a scrape gets, by series."""
+    async with session.get("/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
 def _history(one: assembly.Controller) -> tuple[object, ...]:
