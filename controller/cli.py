@@ -72,8 +72,8 @@ WriteConfig = Annotated[
     bool, typer.Option("--write-config", help="Write infra/inference.config.json once an app serves.")
 ]
 DESIRED = Path("desired_state")
-STATE = Path(os.environ.get("ACAOPS_LOCAL_STATE", "~/.local/state/acaops/local")).expanduser()
-State = Annotated[Path, typer.Option(metavar="FOLDER", help="Where it keeps its state.")]
+STATE = Path("~/.local/state/acaops/local")
+State = Annotated[Path, typer.Option(metavar="FOLDER", envvar="ACAOPS_LOCAL_STATE", help="Where it keeps its state.")]
 
 
 @app.callback()
@@ -268,7 +268,7 @@ def local_up(state: State = STATE, port: AzurePort = 8443, time_scale: TimeScale
     Example: eval "$(acaops local up)"
     """
     with _local_azure() as lifecycle, _told(lifecycle.LifecycleError):
-        server = lifecycle.up(state, port=port, time_scale=time_scale)
+        server = lifecycle.up(state.expanduser(), port=port, time_scale=time_scale)
         exports = lifecycle.environment(server)
     for key, value in exports.items():
         typer.echo(f"export {key}={shlex.quote(value)}")
@@ -282,7 +282,7 @@ def local_down(state: State = STATE) -> None:
     Example: acaops local down
     """
     with _local_azure() as lifecycle, _told(lifecycle.LifecycleError):
-        typer.echo("stopped" if lifecycle.down(state) else "it was not running")
+        typer.echo("stopped" if lifecycle.down(state.expanduser()) else "it was not running")
 
 
 @local.command("reset")
@@ -294,7 +294,7 @@ def local_reset(state: State = STATE) -> None:
     Example: acaops local reset
     """
     with _local_azure() as lifecycle, _told(lifecycle.LifecycleError):
-        lifecycle.reset(state)
+        lifecycle.reset(state.expanduser())
         typer.echo("stopped, state removed")
 
 

@@ -7,6 +7,7 @@ A setting called `fetch-interval` is the flag `--fetch-interval`, the variable `
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,11 @@ def _text(text: str) -> str:
 
 
 def _path(text: str) -> Path:
-    return Path(_text(text)).expanduser()
+    """A user without a home folder keeps the `~`: it matters only where the path is used."""
+    path = Path(_text(text))
+    with contextlib.suppress(RuntimeError):
+        return path.expanduser()
+    return path
 
 
 def _yes(text: str) -> bool:
@@ -338,6 +343,8 @@ def _conflicts(chosen: Choices) -> Iterator[str]:
         for name in ("ref", "path", "verify-signers", "git-token-file", "git-ssh-key"):
             if chosen[name].origin.startswith("--"):
                 yield f"--{name} goes with --repo"
+    if given("repo") and str(chosen["cache"].value).startswith("~"):
+        yield f"{chosen['cache'].value}: this user has no home folder; say by cache where copies of the repository go"
     if (chosen["notify-secret"].value or chosen["notify-secret-file"].value) is None and (
         chosen["notify-url"].value or chosen["notify-url-file"].value
     ):

@@ -127,6 +127,20 @@ def test_cleartext_and_passwords_in_addresses_are_refused() -> None:
     assert "hunter2" not in repo
 
 
+def test_a_user_without_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container with a user of its own: it matters only to a repository's copies, and that is said."""
+
+    def nobody(_: int) -> None:
+        raise KeyError("no such user")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert configuration.settled(chosen({"folder": "state"})).git is None
+    (told,) = refused({"repo": "https://git.example/state"})
+    assert told.startswith("~/.cache/acaops: this user has no home folder")
+    assert configuration.settled(chosen({"repo": "https://git.example/state", "cache": "/cache"})).git is not None
+
+
 def test_every_problem_of_the_file_has_its_place(file: Path) -> None:
     """An unknown key, a secret, a value of the wrong form, one out of range: all at once."""
     file.write_text("prot: 1\nhook-secret: x\nhost: [a]\nport: 99999\nallow:\n")
