@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer import core
 
-from controller import assembly, commands, configuration, daemon, flags, loop, settings, views
+from controller import assembly, commands, configuration, daemon, flags, importing, settings, signals, views
 from controller.sources import manifest
 from controller.telemetry import log as logs
 
@@ -230,11 +230,11 @@ def import_state(
     Example: acaops import infra/ --to desired_state
     """
     _log("error")
-    where = commands.Place(subscription, resource_group)
+    where = importing.Place(subscription, resource_group)
     if from_azure is None:
-        status = commands.import_project(folder, to, where=where, force=force)
+        status = importing.project(folder, to, where=where, force=force)
     else:
-        status = _run(commands.import_live(chosen, from_azure, to, where=where, force=force))
+        status = _run(importing.live_app(chosen, from_azure, to, where=where, force=force))
     raise typer.Exit(status)
 
 
@@ -328,7 +328,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     try:
         return asyncio.run(main)
     except KeyboardInterrupt:
-        return loop.INTERRUPTED
+        return signals.INTERRUPTED
 
 
 @contextlib.contextmanager

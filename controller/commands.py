@@ -10,15 +10,14 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
 
-from controller import assembly, configuration, loop, settings, views
-from controller.migration import live, migrated, written
+from controller import assembly, configuration, loop, settings, signals, views
 from controller.model import conditions, outcome
 from controller.plan import actions, render
 from controller.sources import content, git, manifest, remote, repository, secrets, worktree
@@ -101,7 +100,7 @@ async def once(chosen: settings.Settings, *, seconds: float, write_config: bool)
     try:
         async with assembly.controller(chosen) as one:
             source = await _usable(one)
-            with views.Progress(console) as progress, loop.signals(stop.set, loop.leave):
+            with views.Progress(console) as progress, signals.handled(stop.set, signals.leave):
                 one.statuses.subscribe(lambda status: progress.update(status.as_json()))
                 await one.loop.accept(source)
                 settled = await assembly.until_settled(one, seconds=seconds, stop=stop)
@@ -114,7 +113,7 @@ async def once(chosen: settings.Settings, *, seconds: float, write_config: bool)
     except _RefusedError as error:
         return _refused(error.problems)
     views.problems(console, lines)
-    return loop.INTERRUPTED if stop.is_set() and not ready else 1 if lines else 0
+    return signals.INTERRUPTED if stop.is_set() and not ready else 1 if lines else 0
 
 
 async def status(chosen: settings.Settings, *, url: str, name: str | None, watch: bool, output: Form) -> int:
@@ -250,57 +249,6 @@ async def _usable(one: assembly.Controller) -> manifest.Source:
     if problems := problems + _secret_problems(source):
         raise _RefusedError(problems)
     return source
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in Azure the imported app is, as far as it was said."""
-
-    subscription: str | None = None
-    group: str | None = None
-
-
-def import_project(folder: Path, to: Path, *, where: Place, force: bool) -> int:
-    """Write an AI Toolkit project's desired state into the folder `to`."""
-    # Reading Bicep takes a parser that no other command needs.
-    from controller.migration import toolkit
-
-    def read() -> migrated.Migrated:
-        return toolkit.read(folder, subscription=where.subscription, resource_group=where.group)
-
-    return _imported(read, to, force=force)
-
-
-async def import_live(chosen: settings.Settings, name: str, to: Path, *, where: Place, force: bool) -> int:
-    """Write the desired state of the live app called `GROUP/APP` into the folder `to`."""
-    group, slash, app = name.partition("/")
-    if not (group and slash and app) or "/" in app:
-        return _refused([f"--from-azure {name}: must be GROUP/APP"])
-    async with assembly.controller(chosen) as one:
-        try:
-            subscription = where.subscription or live.only(await one.cloud.subscriptions())
-            found = await live.read(one.cloud, subscription=subscription, group=group, app=app)
-        except migrated.MigrationError as error:
-            return _refused(list(error.problems))
-        except outcome.OutcomeError as error:
-            return _refused([f"{name}: {error}"])
-    return _imported(lambda: found, to, force=force)
-
-
-def _imported(read: Callable[[], migrated.Migrated], to: Path, *, force: bool) -> int:
-    console = views.console(sys.stderr)
-    try:
-        found = read()
-        files = written.write(found, to, force=force)
-    except migrated.MigrationError as error:
-        return _refused(list(error.problems))
-    except OSError as error:
-        return _refused([f"{error.filename}: can't be written: {error.strerror}"])
-    views.notes(console, found.notes)
-    views.warnings(console, found.warnings)
-    for path in files:
-        print(path)
-    return 0
 
 
 def show_settings(choices: configuration.Choices, *, output: Form) -> None:

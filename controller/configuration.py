@@ -1,38 +1,24 @@
 """A controller's settings from where people put them: a flag, else a variable, else the settings file, else the
 default. It says of each where it came from, and what is wrong with it.
-
-A setting called `fetch-interval` is the flag `--fetch-interval`, the variable `ACAOPS_FETCH_INTERVAL` and the key
-`fetch-interval` of the file. A secret has no flag: its value may stand in a variable, or in a file that `…-file` names.
 """
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 from pydantic import SecretStr
 
-from controller import settings
+from controller import options, settings
 from controller.model import fields
-from controller.sources import document, remote
+from controller.sources import document
 from controller.telemetry import log as logs
-from controller.telemetry import receivers
 
-PREFIX = "ACAOPS_"
 NOT_SETTINGS = ("ACAOPS_CONFIG", "ACAOPS_LOCAL_STATE", "ACAOPS_RELEASE", "ACAOPS_URL")
 MOST_BYTES = 256 * 1024
-
-LEVELS = ("debug", "info", "warning", "error")
-INVENTORY = re.compile(r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-GUARDED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(/[-\w.()]{1,90})?")
-
-Group = Literal["source", "azure", "scope", "daemon"]
 
 
 class ConfigurationError(Exception):
@@ -43,151 +29,11 @@ class ConfigurationError(Exception):
         super().__init__("\n".join(self.problems))
 
 
-def _text(text: str) -> str:
-    if not text or not text.isprintable():
-        raise ValueError("must be printable text")
-    return text
-
-
-def _path(text: str) -> Path:
-    """A user without a home folder keeps the `~`: it matters only where the path is used."""
-    path = Path(_text(text))
-    with contextlib.suppress(RuntimeError):
-        return path.expanduser()
-    return path
-
-
-def _yes(text: str) -> bool:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.lower() not in words:
-        raise ValueError("must be true or false")
-    return words[text.lower()]
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65_535:
-        raise ValueError("must be 0 to 65535")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    if (parsed := fields.seconds(text)) < 1:
-        raise ValueError("must be 1s or more")
-    return parsed
-
-
-def _address(text: str) -> str:
-    if not text.startswith("https://") or not urlsplit(text).hostname:
-        raise ValueError("must be an address that begins with https://; tokens are never sent in the clear")
-    return text
-
-
-def _api(text: str) -> str:
-    try:
-        return receivers.checked(SecretStr(text))
-    except receivers.ReceiverError as error:
-        raise ValueError(f"can't be used: {error}") from None
-
-
-def _inventory(text: str) -> str:
-    if not INVENTORY.fullmatch(text):
-        raise ValueError("must be lower-case letters, digits and inner hyphens, at most 63")
-    return text
-
-
-def _guarded(text: str) -> str:
-    if not GUARDED.fullmatch(text):
-        raise ValueError("must be SUBSCRIPTION or SUBSCRIPTION/GROUP, the subscription by its id")
-    return text
-
-
-def _level(text: str) -> str:
-    if text not in LEVELS:
-        raise ValueError(f"must be one of {', '.join(LEVELS)}")
-    return text
-
-
-def _inside(text: str) -> str:
-    parts = text.rstrip("/").split("/")
-    if not text or text.startswith("/") or ".." in parts or not text.isprintable():
-        raise ValueError("must be a folder inside the repository, without '..'")
-    return "/".join(part for part in parts if part not in ("", ".")) or "."
-
-
-@dataclass(frozen=True)
-class Option:
-    """One setting. `parse` takes its text and raises ValueError with what it must be. `default` is what people are
-    told; None for none. A `many` may be repeated; a `secret` has no flag."""
-
-    name: str
-    group: Group
-    help: str
-    parse: Callable[[str], Any] = _text
-    default: str | None = None
-    metavar: str = "TEXT"
-    many: bool = False
-    secret: bool = False
-    switch: bool = False
-
-    @property
-    def variable(self) -> str:
-        return PREFIX + self.name.upper().replace("-", "_")
-
-
-OPTIONS = (
-    Option("folder", "source", "The state folder.", _path, "desired_state", "FOLDER"),
-    Option("repo", "source", "The git repository to follow, https, ssh or file.", remote.checked, metavar="URL"),
-    Option("ref", "source", "Its branch, tag or commit.", remote.checked_ref, "main", "REF"),
-    Option("path", "source", "The state folder in it.", _inside, "desired_state", "DIR"),
-    Option("submodules", "source", "Fetch its submodules too.", _yes, "false", switch=True),
-    Option("verify-signers", "source", "Apply only commits signed by one of these (ssh's allowed signers).", _path,
-           metavar="FILE"),
-    Option("git-username", "source", "The name that goes with the token.", metavar="NAME"),
-    Option("git-token", "source", "The password for https.", secret=True),
-    Option("git-token-file", "source", "The file that holds the password for https.", _path, metavar="FILE"),
-    Option("git-credential-helper", "source", "A git credential helper.", metavar="HELPER"),
-    Option("git-ssh-key", "source", "The deploy key for ssh.", _path, metavar="FILE"),
-    Option("git-known-hosts", "source", "The ssh hosts that are trusted, instead of your own file.", _path,
-           metavar="FILE"),
-    Option("secrets-folder", "source", "Where the files may lie that a repository's secrets name by fromFile.", _path,
-           metavar="FOLDER"),
-    Option("cache", "source", "Where copies of the repository are kept.", _path, "~/.cache/acaops", "FOLDER"),
-    Option("cloud", "azure", "The cloud's resource manager, https://…; public Azure without it.", _address,
-           metavar="URL"),
-    Option("inventory", "scope", "Names this set of objects in owner tags; two controllers need two names.",
-           _inventory, "default", "NAME"),
-    Option("allow", "scope", "What may be touched; repeatable, everything without it.", _guarded,
-           metavar="SUBSCRIPTION[/GROUP]", many=True),
-    Option("host", "daemon", "The address that health, status and metrics are served on.", _text, "127.0.0.1", "HOST"),
-    Option("port", "daemon", "Its port; 0 for any free one.", _port, "8080", "PORT"),
-    Option("log-level", "daemon", f"The least that is logged: {', '.join(LEVELS)}.", _level, "info", "LEVEL"),
-    Option("fetch-interval", "daemon", "The time between fetches.", _seconds, "1m", "DURATION"),
-    Option("hook-secret", "daemon", "What pushes told to /hook/git prove themselves by.", secret=True),
-    Option("hook-secret-file", "daemon", "The file that holds what pushes told to /hook/git prove themselves by.",
-           _path, metavar="FILE"),
-    Option("notify-url", "daemon", "Where changes are posted as JSON.", secret=True),
-    Option("notify-url-file", "daemon", "The file that holds the address where changes are posted as JSON.", _path,
-           metavar="FILE"),
-    Option("notify-secret", "daemon", "What those posts are signed with.", secret=True),
-    Option("notify-secret-file", "daemon", "The file that holds what those posts are signed with.", _path,
-           metavar="FILE"),
-    Option("slack-url", "daemon", "Slack's incoming webhook.", secret=True),
-    Option("slack-url-file", "daemon", "The file that holds the address of Slack's incoming webhook.", _path,
-           metavar="FILE"),
-    Option("github-token", "daemon", "Sets commit statuses at GitHub.", secret=True),
-    Option("github-token-file", "daemon", "The file that holds the token to set commit statuses at GitHub.", _path,
-           metavar="FILE"),
-    Option("github-api", "daemon", "GitHub's API, for GitHub Enterprise.", _api, "https://api.github.com", "URL"),
-)  # fmt: skip
-
-NAMES = {option.name: option for option in OPTIONS}
-
-
 @dataclass(frozen=True)
 class Chosen:
     """A setting's value, None where it has none, and where it came from: a flag, a variable, `file:line`, `default`."""
 
-    option: Option
+    option: options.Option
     value: Any
     origin: str
 
@@ -200,7 +46,7 @@ class Chosen:
             return logs.MASK
         if self.option.many:
             return ", ".join(self.value)
-        if self.option.parse is _seconds:
+        if self.option.parse is options.seconds:
             return fields.duration(self.value)
         return str(self.value).lower() if isinstance(self.value, bool) else logs.masked(str(self.value))
 
@@ -215,7 +61,7 @@ def choose(flags: Mapping[str, Any], *, environ: Mapping[str, str], file: Path |
     texts, found = _file(file) if file else ({}, [])
     problems += found
     chosen: dict[str, Chosen] = {}
-    for option in OPTIONS:
+    for option in options.OPTIONS:
         raw, origin = _raw(option, flags, environ, texts)
         values = _parsed(option, raw, origin, problems)
         chosen[option.name] = Chosen(option, values, origin)
@@ -228,11 +74,13 @@ def choose(flags: Mapping[str, Any], *, environ: Mapping[str, str], file: Path |
 
 def strangers(environ: Mapping[str, str]) -> Iterator[str]:
     """What is said of variables that look like settings and are none."""
-    known = {option.variable for option in OPTIONS}
+    known = {option.variable for option in options.OPTIONS}
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known and name not in NOT_SETTINGS:
-            close = get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known], n=1)
-            yield f"{name} is no setting" + (f"; did you mean {PREFIX}{close[0]}?" if close else "")
+        if name.startswith(options.PREFIX) and name not in known and name not in NOT_SETTINGS:
+            close = get_close_matches(
+                name.removeprefix(options.PREFIX), [one.removeprefix(options.PREFIX) for one in known], n=1
+            )
+            yield f"{name} is no setting" + (f"; did you mean {options.PREFIX}{close[0]}?" if close else "")
 
 
 def settled(choices: Choices) -> settings.Settings:
@@ -281,7 +129,7 @@ def _secret(choices: Choices, name: str) -> settings.Secret | None:
 
 
 def _raw(
-    option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], texts: Mapping[str, tuple[Any, str]]
+    option: options.Option, flags: Mapping[str, Any], environ: Mapping[str, str], texts: Mapping[str, tuple[Any, str]]
 ) -> tuple[Any, str]:
     """What was given and where; an empty variable counts as not given."""
     if flags.get(option.name) not in (None, []):
@@ -293,7 +141,7 @@ def _raw(
     return option.default, "default"
 
 
-def _parsed(option: Option, raw: Any, origin: str, problems: list[str]) -> Any:
+def _parsed(option: options.Option, raw: Any, origin: str, problems: list[str]) -> Any:
     if raw is None:
         return () if option.many else None
     if option.secret:
@@ -309,7 +157,7 @@ def _parsed(option: Option, raw: Any, origin: str, problems: list[str]) -> Any:
     return tuple(values) if option.many else values[0] if values else None
 
 
-def _place(option: Option, origin: str) -> str:
+def _place(option: options.Option, origin: str) -> str:
     return f"{origin} {option.name}" if origin.endswith(":") else origin
 
 
@@ -325,7 +173,7 @@ def _one_source(chosen: Choices) -> Choices:
 
 def _distance(one: Chosen) -> int:
     """0 for a flag, 1 for a variable, 2 for the file."""
-    return 0 if one.origin.startswith("--") else 1 if one.origin.startswith(PREFIX) else 2
+    return 0 if one.origin.startswith("--") else 1 if one.origin.startswith(options.PREFIX) else 2
 
 
 def _conflicts(chosen: Choices) -> Iterator[str]:
@@ -336,7 +184,7 @@ def _conflicts(chosen: Choices) -> Iterator[str]:
 
     if given("folder") and given("repo"):
         yield f"{_who(chosen, 'folder')} and {_who(chosen, 'repo')}: the desired state comes from one place; choose one"
-    for option in OPTIONS:
+    for option in options.OPTIONS:
         if option.secret and given(option.name) and given(f"{option.name}-file"):
             yield f"{_who(chosen, option.name)} and {_who(chosen, f'{option.name}-file')}: choose one"
     if not given("repo"):
@@ -378,9 +226,9 @@ def _file(path: Path) -> tuple[dict[str, tuple[Any, str]], list[str]]:
 
 
 def _misfit(name: str, value: Any) -> Iterator[str]:
-    option = NAMES.get(name)
+    option = options.NAMES.get(name)
     if option is None:
-        close = get_close_matches(name, NAMES, n=1)
+        close = get_close_matches(name, options.NAMES, n=1)
         yield f"{name!r} is no setting" + (f"; did you mean {close[0]!r}?" if close else "")
     elif option.secret:
         yield f"a secret doesn't stand here; name its file by {name}-file"
@@ -395,8 +243,8 @@ def _at(one: document.Document, name: str) -> str:
 
 
 def _relative(name: str, value: Any, folder: Path) -> Any:
-    option = NAMES.get(name)
-    if option and option.parse is _path and isinstance(value, str) and not value.startswith(("/", "~")):
+    option = options.NAMES.get(name)
+    if option and option.parse is options.path_of and isinstance(value, str) and not value.startswith(("/", "~")):
         return str(folder / value)
     return value
 

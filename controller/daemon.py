@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from controller import assembly, follow, loop, notifying, settings, views
+from controller import assembly, follow, loop, notifying, settings, signals, views
 from controller.model import outcome
 from controller.status import store
 from controller.telemetry import http, receivers, supervisor
@@ -26,7 +26,7 @@ async def run(chosen: settings.Settings, *, config: Path | None) -> int:
     try:
         async with _started(chosen, told) as one:
             stop = asyncio.Event()
-            with loop.signals(stop.set, loop.leave, again=_again(one, told)):
+            with signals.handled(stop.set, signals.leave, again=_again(one, told)):
                 if config:
                     one.statuses.subscribe(_config_writer(one, config))
                 async with follow.following(one.loop, one.asks, chosen), told.watched(lambda: one.loop.alive):

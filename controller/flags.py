@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from controller import configuration, views
+from controller import configuration, options, views
 
 Command = Callable[..., None]
 
@@ -22,22 +22,22 @@ CONFIG = "config"
 Place = Literal["argument", "option"]
 
 
-def taken(*groups: configuration.Group, folder: Place = "argument") -> Callable[[Command], Command]:
+def taken(*groups: options.Group, folder: Place = "argument") -> Callable[[Command], Command]:
     """Give a command the flags of these groups, and what they come to as `chosen` (settings.Settings) and `choices`,
     where it takes that. `folder` says how the state folder is given."""
 
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True).parameters
-        options = [one for one in configuration.OPTIONS if one.group in groups and not one.secret]
+        taken = [one for one in options.OPTIONS if one.group in groups and not one.secret]
 
         def run(**given: Any) -> None:
-            flags = {one.name: given.pop(_name(one)) for one in options}
+            flags = {one.name: given.pop(_name(one)) for one in taken}
             choices = _chosen(flags, given.pop(CONFIG))
             results = {"chosen": configuration.settled(choices), "choices": choices}
             command(**given, **{name: value for name, value in results.items() if name in own})
 
         kept = [_keyword(one) for one in own.values() if one.name not in ("chosen", "choices")]
-        made = [_parameter(one, argument=one.name == "folder" and folder == "argument") for one in options]
+        made = [_parameter(one, argument=one.name == "folder" and folder == "argument") for one in taken]
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         run.__signature__ = inspect.Signature([*kept, *made, _config()])  # type: ignore[attr-defined]
         run.__annotations__ = {}
@@ -50,7 +50,7 @@ def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
     return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
 
 
-def _parameter(option: configuration.Option, *, argument: bool) -> inspect.Parameter:
+def _parameter(option: options.Option, *, argument: bool) -> inspect.Parameter:
     told = f"{option.help} [default: {option.default}]" if option.default and not option.switch else option.help
     kind: Any = bool if option.switch else list[str] if option.many else str
     info: Any = (
@@ -71,7 +71,7 @@ def _made(name: str, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _name(option: configuration.Option) -> str:
+def _name(option: options.Option) -> str:
     return option.name.replace("-", "_")
 
 

@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import random
-import signal
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
 
 import structlog
 
-from controller import objects, reconcile, settings
+from controller import objects, reconcile, settings, worker
 from controller.model import conditions
 from controller.model.commit import Commit
 from controller.sources import git, manifest, origin
 from controller.status import store, summarize
 from controller.telemetry import log as logs
-from controller.telemetry import workqueue
 
 log = structlog.get_logger()
-
-SPREAD = 0.05
-"""Pauses vary by this share, so that objects that once met don't stay together."""
 
 SIDE_BY_SIDE = 32
 """Passes at a time."""
@@ -39,96 +31,6 @@ OVERDUE = 60.0
 
 LOADING = 900.0
 """Seconds after which a load counts as stuck."""
-
-SAME_MOMENT = 0.5
-"""Seconds within which signals count as one."""
-
-INTERRUPTED = 130
-"""The exit status of a program that Ctrl-C ended."""
-
-Look = Callable[[reconcile.Key], Awaitable[summarize.Requeue]]
-
-
-def pause(requeue: summarize.Requeue, failures: int, *, backoff: settings.Backoff, chance: float) -> float | None:
-    """Seconds to wait before the next look; None for "until asked". `failures` in a row, this one included;
-    `chance` in 0..1 sets the jitter. What Azure told to wait is never cut short."""
-    swing = 2 * chance - 1
-    if requeue.kind == "interval" and requeue.after is not None:
-        return requeue.after * (1 + SPREAD * swing)
-    if requeue.kind == "told" and requeue.after is not None:
-        return requeue.after * (1 + SPREAD * chance)
-    return requeue.pause(backoff=backoff.delay(max(1, failures)) * (1 + backoff.jitter * swing))
-
-
-class Worker:
-    """Looks at one object, again and again, whenever it is due or asked for. `turns` limits how many look at a time;
-    `queue` is told of each."""
-
-    def __init__(
-        self,
-        key: reconcile.Key,
-        look: Look,
-        *,
-        backoff: settings.Backoff,
-        turns: asyncio.Semaphore,
-        queue: workqueue.Queue,
-    ) -> None:
-        self.key = key
-        self._look = look
-        self._queue = queue
-        self._backoff = backoff
-        self._turns = turns
-        self._asked = asyncio.Event()
-        self._failures = 0
-        self._looking = False
-        self._ending = False
-        self._task = asyncio.create_task(self._run(), name="/".join(key))
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it ended without being told to."""
-        return self._task.done() and not self._ending
-
-    def ask(self) -> None:
-        """Look as soon as possible."""
-        self._queue.asked(self.key)
-        self._asked.set()
-
-    def end(self) -> asyncio.Task[None]:
-        """Let the look in hand end, begin no other; gives what to wait for."""
-        self._ending = True
-        if not self._looking:
-            self._task.cancel()
-        return self._task
-
-    async def _run(self) -> None:
-        while not self._ending:
-            self._queue.asked(self.key)
-            requeue = await self._one_look()
-            self._failures = self._failures + 1 if requeue.kind == "backoff" else 0
-            wait = pause(requeue, self._failures, backoff=self._backoff, chance=random.random())
-            # Not wait_for: Python 3.11's loses a cancellation that comes in the same turn as the event.
-            if not self._ending:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._asked.wait()
-
-    async def _one_look(self) -> summarize.Requeue:
-        """A look that breaks is tried again like any failure: a worker lives as long as its object."""
-        requeue = summarize.Requeue("backoff", None)
-        await self._turns.acquire()
-        self._looking = True
-        self._asked.clear()
-        self._queue.begun(self.key)
-        try:
-            requeue = await self._look(self.key)
-        except Exception:
-            log.exception("look failed", kind=self.key[0], name=self.key[1])
-        finally:
-            self._queue.ended(self.key, retry=requeue.kind == "backoff")
-            self._looking = False
-            self._turns.release()
-        return requeue
 
 
 @dataclass
@@ -144,7 +46,7 @@ class Loop:
     vital: list[asyncio.Task[None]] = field(default_factory=list)
     on_load: list[Callable[[], None]] = field(default_factory=list)
     only: Callable[[reconcile.Key], bool] = lambda _: True
-    _workers: dict[reconcile.Key, Worker] = field(default_factory=dict)
+    _workers: dict[reconcile.Key, worker.Worker] = field(default_factory=dict)
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SIDE_BY_SIDE))
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _overdue: dict[tuple[str, ...], float] = field(default_factory=dict)
@@ -159,7 +61,7 @@ class Loop:
         """Whether every object still has its worker and no pass is stuck."""
         now = asyncio.get_running_loop().time()
         return (
-            not any(worker.stopped for worker in self._workers.values())
+            not any(one.stopped for one in self._workers.values())
             and not any(task.done() for task in self.vital)
             and all(now < latest for latest in self._overdue.values())
         )
@@ -299,7 +201,9 @@ class Loop:
         for key in wanted:
             if key not in self._workers:
                 queue = self.reconciler.metrics.queue
-                self._workers[key] = Worker(key, self._look, backoff=self.backoff, turns=self._turns, queue=queue)
+                self._workers[key] = worker.Worker(
+                    key, self._look, backoff=self.backoff, turns=self._turns, queue=queue
+                )
 
     async def _forget(self, gone: set[reconcile.Key]) -> None:
         """End the work on objects that aren't wanted any more. What they stand for in Azure stays as it is."""
@@ -352,38 +256,6 @@ def settled(status: store.ObjectStatus | None) -> bool | None:
     if words.get(conditions.STALLED) == "True":
         return False
     return True if words.get(conditions.READY) == "True" else None
-
-
-def leave() -> NoReturn:
-    """End at once. Azure goes on with what was begun; the next start finds it."""
-    os._exit(INTERRUPTED)
-
-
-@contextlib.contextmanager
-def signals(
-    stop: Callable[[], None], force: Callable[[], None], *, again: Callable[[], None] | None = None
-) -> Iterator[None]:
-    """SIGINT and SIGTERM call `stop`; the second one calls `force`. Two at the same moment are one: a terminal and the
-    program that started this may both pass on a Ctrl-C. SIGHUP calls `again`, where there is one."""
-    loop = asyncio.get_running_loop()
-    first: float | None = None
-
-    def handle() -> None:
-        nonlocal first
-        if first is None:
-            first = loop.time()
-            stop()
-        elif loop.time() - first > SAME_MOMENT:
-            force()
-
-    handlers = {signal.SIGINT: handle, signal.SIGTERM: handle} | ({signal.SIGHUP: again} if again else {})
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
-    try:
-        yield
-    finally:
-        for number in handlers:
-            loop.remove_signal_handler(number)
 
 
 def _reads(app: manifest.LoadedApp, changed: frozenset[Path], *, state: bool) -> bool:

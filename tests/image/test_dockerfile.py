@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from controller import configuration
+from controller import options
 from tests.image.dockerfile import PROJECT, ROOT, build_context, is_sent, stages
 
 
@@ -81,4 +81,4 @@ def test_settings_that_are_named_exist() -> None:
     text = (ROOT / "Dockerfile").read_text() + (ROOT / "compose.yaml").read_text()
     named = set(re.findall(r"ACAOPS_[A-Z_]+", text))
     assert {"ACAOPS_CACHE", "ACAOPS_REPO", "ACAOPS_PORT", "ACAOPS_ALLOW"} <= named
-    assert named - {option.variable for option in configuration.OPTIONS} == set()
+    assert named - {option.variable for option in options.OPTIONS} == set()

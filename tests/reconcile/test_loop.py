@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from controller import loop, settings
+from controller import loop, settings, worker
 from controller.sources import origin
 from controller.status import store, summarize
 from tests.git import servers
@@ -288,13 +288,13 @@ async def test_requests_while_looking_come_to_one_more_look(built: Stack) -> Non
 )
 def test_pauses(requeue: summarize.Requeue, failures: int, low: float, high: float) -> None:
     """Intervals spread, failures back off with jitter, and what Azure told is never cut short."""
-    found = [loop.pause(requeue, failures, backoff=settings.Backoff(), chance=chance) for chance in (0.0, 1.0)]
+    found = [worker.pause(requeue, failures, backoff=settings.Backoff(), chance=chance) for chance in (0.0, 1.0)]
     assert found == pytest.approx([low, high])
 
 
 def test_never_is_until_asked() -> None:
     """No time limits the wait."""
-    assert loop.pause(summarize.Requeue("never", None), 1, backoff=settings.Backoff(), chance=0.5) is None
+    assert worker.pause(summarize.Requeue("never", None), 1, backoff=settings.Backoff(), chance=0.5) is None
 
 
 async def test_a_commit_alone_concerns_every_object(built: Stack) -> None:

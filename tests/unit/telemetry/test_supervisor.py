@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from controller import cli, configuration
+from controller import cli, options
 from controller.telemetry import supervisor
 
 ROOT = Path(__file__).parents[3]
@@ -138,7 +138,7 @@ class Clock:
         await asyncio.wait_for(self.asleep.wait(), 10)
 
 
-@pytest.mark.parametrize("pid", [None, str(os.getpid())])
+@pytest.mark.parametrize("pid", [None, str(os.getpid())], ids=["anybody", "this process"])
 async def test_the_watchdog_is_told_while_the_loop_turns(manager: Manager, address: str, pid: str | None) -> None:
     """At half the time asked for; a stuck loop is logged once, and heard of again if it comes back."""
     environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000000", **({"WATCHDOG_PID": pid} if pid else {})}
@@ -198,7 +198,7 @@ def test_the_unit_sets_settings_that_exist() -> None:
     named = set(re.findall(r"ACAOPS_[A-Z_]+(?==)", UNIT.read_text()))
 
     assert {"ACAOPS_REPO", "ACAOPS_CACHE", "ACAOPS_HOOK_SECRET_FILE"} <= named
-    assert named <= {option.variable for option in configuration.OPTIONS}
+    assert named <= {option.variable for option in options.OPTIONS}
 
 
 def test_the_unit_gives_what_the_supervisor_needs() -> None:

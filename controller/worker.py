@@ -1,0 +1,105 @@
+"""Looks at one object, again and again, whenever it is due or asked for. It keeps nothing but the count of failures in
+a row, and must not know what a look is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from controller import settings
+from controller.status import store, summarize
+from controller.telemetry import workqueue
+
+log = structlog.get_logger()
+
+SPREAD = 0.05
+"""Pauses vary by this share, so that objects that once met don't stay together."""
+
+Look = Callable[[store.Key], Awaitable[summarize.Requeue]]
+
+
+def pause(requeue: summarize.Requeue, failures: int, *, backoff: settings.Backoff, chance: float) -> float | None:
+    """Seconds to wait before the next look; None for "until asked". `failures` in a row, this one included;
+    `chance` in 0..1 sets the jitter. What Azure told to wait is never cut short."""
+    swing = 2 * chance - 1
+    if requeue.kind == "interval" and requeue.after is not None:
+        return requeue.after * (1 + SPREAD * swing)
+    if requeue.kind == "told" and requeue.after is not None:
+        return requeue.after * (1 + SPREAD * chance)
+    return requeue.pause(backoff=backoff.delay(max(1, failures)) * (1 + backoff.jitter * swing))
+
+
+class Worker:
+    """Looks at one object, again and again, whenever it is due or asked for. `turns` limits how many look at a time;
+    `queue` is told of each."""
+
+    def __init__(
+        self,
+        key: store.Key,
+        look: Look,
+        *,
+        backoff: settings.Backoff,
+        turns: asyncio.Semaphore,
+        queue: workqueue.Queue,
+    ) -> None:
+        self.key = key
+        self._look = look
+        self._queue = queue
+        self._backoff = backoff
+        self._turns = turns
+        self._asked = asyncio.Event()
+        self._failures = 0
+        self._looking = False
+        self._ending = False
+        self._task = asyncio.create_task(self._run(), name="/".join(key))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended without being told to."""
+        return self._task.done() and not self._ending
+
+    def ask(self) -> None:
+        """Look as soon as possible."""
+        self._queue.asked(self.key)
+        self._asked.set()
+
+    def end(self) -> asyncio.Task[None]:
+        """Let the look in hand end, begin no other; gives what to wait for."""
+        self._ending = True
+        if not self._looking:
+            self._task.cancel()
+        return self._task
+
+    async def _run(self) -> None:
+        while not self._ending:
+            self._queue.asked(self.key)
+            requeue = await self._one_look()
+            self._failures = self._failures + 1 if requeue.kind == "backoff" else 0
+            wait = pause(requeue, self._failures, backoff=self._backoff, chance=random.random())
+            # Not wait_for: Python 3.11's loses a cancellation that comes in the same turn as the event.
+            if not self._ending:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._asked.wait()
+
+    async def _one_look(self) -> summarize.Requeue:
+        """A look that breaks is tried again like any failure: a worker lives as long as its object."""
+        requeue = summarize.Requeue("backoff", None)
+        await self._turns.acquire()
+        self._looking = True
+        self._asked.clear()
+        self._queue.begun(self.key)
+        try:
+            requeue = await self._look(self.key)
+        except Exception:
+            log.exception("look failed", kind=self.key[0], name=self.key[1])
+        finally:
+            self._queue.ended(self.key, retry=requeue.kind == "backoff")
+            self._looking = False
+            self._turns.release()
+        return requeue
