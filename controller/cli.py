@@ -158,9 +158,9 @@ def once(
 @app.command()
 @flags.taken("source", "azure", "scope", "daemon")
 def run(*, chosen: settings.Settings, write_config: WriteConfig = False) -> None:
-    """The daemon: watch or fetch, diff, reconcile, until SIGTERM or Ctrl-C.
+    """The daemon: follow, diff, reconcile, until told to stop.
 
-    SIGHUP makes it look at everything at once.
+    SIGTERM or Ctrl-C lets the step in hand end, a second one doesn't; SIGHUP makes it look at everything at once.
 
     Example: acaops run --repo https://github.com/contoso/models --ref main --path desired_state
     """
@@ -196,7 +196,7 @@ def status(
 @app.command("settings")
 @flags.taken("source", "azure", "scope", "daemon")
 def show_settings(*, choices: configuration.Choices, output: Output = "text") -> None:
-    """Show every setting, and whether it comes from a flag, a variable, the settings file or the default.
+    """Show every setting and where it comes from.
 
     A setting is the flag `--fetch-interval`, the variable ACAOPS_FETCH_INTERVAL or the key `fetch-interval` of the
     file, in this order. Secrets are never shown.
@@ -223,7 +223,7 @@ def import_state(
     resource_group: Annotated[str | None, typer.Option(metavar="NAME", help="Where the project names none.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
-    """Write the desired state of an AI Toolkit project, or of a live app.
+    """Write an AI Toolkit project, or a live app, as YAML.
 
     On an unchanged stack `plan` then shows nothing but tags, content and a revision. Secrets become references.
 

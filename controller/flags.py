@@ -54,7 +54,7 @@ def _parameter(option: options.Option, *, argument: bool) -> inspect.Parameter:
     told = f"{option.help} [default: {option.default}]" if option.default and not option.switch else option.help
     kind: Any = bool if option.switch else list[str] if option.many else str
     info: Any = (
-        typer.Argument(metavar=f"[{option.metavar}]", help=told, show_default=False)
+        typer.Argument(metavar=option.metavar, help=told, show_default=False)
         if argument
         else typer.Option(f"--{option.name}", metavar=None if option.switch else option.metavar, help=told)
     )
