@@ -20,6 +20,8 @@ from pydantic import SecretBytes, SecretStr
 
 MASK = "**********"
 
+_ROOM = 48
+
 Form = Literal["auto", "console", "json"]
 
 _SECRET_NAME = re.compile(r"key|secret|token|password|authorization", re.IGNORECASE)
@@ -50,14 +52,14 @@ def configure(*, level: str, form: Form, stream: TextIO, environ: Mapping[str, s
     terminal = stream.isatty()
     console = form == "console" or (form == "auto" and terminal)
     # NO_COLOR counts where it isn't empty (no-color.org).
-    renderer = _console(colors=terminal and not environ.get("NO_COLOR")) if console else _json()
+    rendered = [_short, _console(colors=terminal and not environ.get("NO_COLOR"))] if console else [_json()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Tracebacks become text before redaction, so that it sees them; and without locals, which hold keys.
-    last: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, redact, renderer]
+    last: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, redact, *rendered]
     structlog.configure(
         processors=[*shared, structlog.processors.StackInfoRenderer(), *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -131,6 +133,14 @@ def _value(value: Any) -> Any:
         case BaseException():
             return masked(f"{type(value).__name__}: {value}")
     return masked(str(value))
+
+
+def _short(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For people: of a resource its name, as the line says its kind; of what belongs together the part that differs."""
+    named = str(event.get("resource", "")).rpartition("/")[2]
+    if not named:
+        return event
+    return {**event, "resource": named if len(named) <= _ROOM else f"{named[:12]}…"}
 
 
 def _console(*, colors: bool) -> structlog.typing.Processor:

@@ -92,6 +92,16 @@ def test_a_terminal_gets_text() -> None:
     assert "actions=3" in stream.getvalue()
 
 
+def test_people_get_a_resource_by_its_name() -> None:
+    """Its whole id is for programs; a bundle's name is known by its beginning."""
+    for name, shown in (("containerApps/chat-app", "chat-app"), (f"releases/{'0a' * 32}.tar.gz", "0a0a0a0a0a0a…")):
+        stream = Stream(terminal=True)
+        log.configure(level="info", form="auto", stream=stream, environ={"NO_COLOR": "1"})
+        structlog.get_logger().info("begun", resource=f"/subscriptions/s/{name}")
+        assert f"resource={shown}" in stream.getvalue()
+        assert "/subscriptions/" not in stream.getvalue()
+
+
 def test_lines_below_the_level_are_dropped() -> None:
     """And an unknown level is refused."""
     stream = configured(level="WARNING")
