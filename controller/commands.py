@@ -52,7 +52,7 @@ async def plan(chosen: settings.Settings, *, rev: str | None, output: Form) -> i
                 except outcome.OutcomeError as error:
                     problems.append(f"{'/'.join(key)}: {error}")
     except _RefusedError as error:
-        return _refused(error.problems)
+        return refused(error.problems)
     _show_plans(plans, output=output, whole=not problems)
     views.problems(views.console(sys.stderr), problems)
     stopped = any(isinstance(step.blocked, outcome.Stalled) for one in plans.values() for step in one.steps)
@@ -100,7 +100,7 @@ async def once(chosen: settings.Settings, *, seconds: float, write_config: bool)
     try:
         async with assembly.controller(chosen) as one:
             source = await _usable(one)
-            with views.Progress(console) as progress, signals.handled(stop.set, signals.leave):
+            with views.Progress(console) as progress, signals.handled(stop.set):
                 one.statuses.subscribe(lambda status: progress.update(status.as_json()))
                 await one.loop.accept(source)
                 settled = await assembly.until_settled(one, seconds=seconds, stop=stop)
@@ -111,7 +111,7 @@ async def once(chosen: settings.Settings, *, seconds: float, write_config: bool)
                 lines += await _write_config(one)
             _summary(one, seconds=time.monotonic() - began)
     except _RefusedError as error:
-        return _refused(error.problems)
+        return refused(error.problems)
     views.problems(console, lines)
     return signals.INTERRUPTED if stop.is_set() and not ready else 1 if lines else 0
 
@@ -124,7 +124,7 @@ async def status(chosen: settings.Settings, *, url: str, name: str | None, watch
         problems = [*told["source"]["problems"], *filter(None, [told["source"].get("fetchError")])]
         shown = [one for one in told["objects"] if name in (None, one["name"])]
         if not shown and not problems and name is not None:
-            return _refused([_unknown(name, [one["name"] for one in told["objects"]])])
+            return refused([_unknown(name, [one["name"] for one in told["objects"]])])
         if output == "json":
             print(json.dumps(told | {"objects": shown}, indent=2))
         else:
@@ -260,6 +260,7 @@ def show_settings(choices: configuration.Choices, *, output: Form) -> None:
         views.console(sys.stdout).print(views.settings_table(rows))
 
 
-def _refused(lines: list[str]) -> int:
+def refused(lines: Iterable[str]) -> int:
+    """Say what is wrong; the exit status."""
     views.problems(views.console(sys.stderr), lines)
     return 1

@@ -153,12 +153,13 @@ def _parsed(option: options.Option, raw: Any, origin: str, problems: list[str]) 
             values.append(option.parse(text))
         except ValueError as error:
             shown = logs.masked(text)
-            problems.append(f"{_place(option, origin)} {shown}: {error}")
+            problems.append(f"{_place(Chosen(option, None, origin))} {shown}: {error}")
     return tuple(values) if option.many else values[0] if values else None
 
 
-def _place(option: options.Option, origin: str) -> str:
-    return f"{origin} {option.name}" if origin.endswith(":") else origin
+def _place(one: Chosen) -> str:
+    """Where it was given, and, as a place in the file doesn't say so, what."""
+    return f"{one.origin} {one.option.name}" if one.origin.endswith(":") else one.origin
 
 
 def _one_source(chosen: Choices) -> Choices:
@@ -183,24 +184,21 @@ def _conflicts(chosen: Choices) -> Iterator[str]:
         return chosen[name].origin if chosen[name].origin != "default" else None
 
     if given("folder") and given("repo"):
-        yield f"{_who(chosen, 'folder')} and {_who(chosen, 'repo')}: the desired state comes from one place; choose one"
+        both = f"{_place(chosen['folder'])} and {_place(chosen['repo'])}"
+        yield f"{both}: the desired state comes from one place; choose one"
     for option in options.OPTIONS:
         if option.secret and given(option.name) and given(f"{option.name}-file"):
-            yield f"{_who(chosen, option.name)} and {_who(chosen, f'{option.name}-file')}: choose one"
+            yield f"{_place(chosen[option.name])} and {_place(chosen[f'{option.name}-file'])}: choose one"
     if not given("repo"):
-        for name in ("ref", "path", "verify-signers", "git-token-file", "git-ssh-key"):
-            if chosen[name].origin.startswith("--"):
-                yield f"--{name} goes with --repo"
+        for one in chosen.values():
+            if one.option.of_repository and one.origin.startswith("--"):
+                yield f"{one.origin} goes with --repo"
     if given("repo") and str(chosen["cache"].value).startswith("~"):
         yield f"{chosen['cache'].value}: this user has no home folder; say by cache where copies of the repository go"
     if (chosen["notify-secret"].value or chosen["notify-secret-file"].value) is None and (
         chosen["notify-url"].value or chosen["notify-url-file"].value
     ):
         yield "notify-url needs notify-secret: whoever gets the posts must be able to tell that they are ours"
-
-
-def _who(chosen: Choices, name: str) -> str:
-    return chosen[name].origin.rstrip(":") if not chosen[name].origin.endswith(":") else f"{chosen[name].origin} {name}"
 
 
 def _file(path: Path) -> tuple[dict[str, tuple[Any, str]], list[str]]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
 
-from controller import assembly, follow, loop, notifying, settings, signals, views
+from controller import assembly, commands, follow, loop, notifying, settings, signals
 from controller.model import outcome
 from controller.status import store
 from controller.telemetry import http, receivers, supervisor
@@ -26,7 +25,7 @@ async def run(chosen: settings.Settings, *, config: Path | None) -> int:
     try:
         async with _started(chosen, told) as one:
             stop = asyncio.Event()
-            with signals.handled(stop.set, signals.leave, again=_again(one, told)):
+            with signals.handled(stop.set, again=_again(one, told)):
                 if config:
                     one.statuses.subscribe(_config_writer(one, config))
                 async with follow.following(one.loop, one.asks, chosen), told.watched(lambda: one.loop.alive):
@@ -35,8 +34,7 @@ async def run(chosen: settings.Settings, *, config: Path | None) -> int:
             told.stopping()
             log.info("stopping: the looks in hand end first")
     except (http.ServeError, receivers.ReceiverError) as error:
-        views.problems(views.console(sys.stderr), [str(error)])
-        return 1
+        return commands.refused([str(error)])
     return 0
 
 

@@ -63,7 +63,7 @@ class Demo:
         began = time.monotonic()
         # On a laptop's cores one thread is faster: two were seen to take ten times as long for a model this small.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        with tempfile.TemporaryDirectory(prefix="acaops-demo-") as folder, signals.handled(stop.set, signals.leave):
+        with tempfile.TemporaryDirectory(prefix="acaops-demo-") as folder, signals.handled(stop.set):
             try:
                 return await self._in(Path(folder), stop=stop, began=began)
             except _FAILURES as error:

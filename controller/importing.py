@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller import assembly, settings, views
+from controller import assembly, commands, settings, views
 from controller.migration import live, migrated, written
 from controller.model import outcome
 
@@ -35,15 +35,15 @@ async def live_app(chosen: settings.Settings, name: str, to: Path, *, where: Pla
     """Write the desired state of the live app called `GROUP/APP` into the folder `to`."""
     group, slash, app = name.partition("/")
     if not (group and slash and app) or "/" in app:
-        return _refused([f"--from-azure {name}: must be GROUP/APP"])
+        return commands.refused([f"--from-azure {name}: must be GROUP/APP"])
     async with assembly.controller(chosen) as one:
         try:
             subscription = where.subscription or live.only(await one.cloud.subscriptions())
             found = await live.read(one.cloud, subscription=subscription, group=group, app=app)
         except migrated.MigrationError as error:
-            return _refused(error.problems)
+            return commands.refused(error.problems)
         except outcome.OutcomeError as error:
-            return _refused([f"{name}: {error}"])
+            return commands.refused([f"{name}: {error}"])
     return _imported(lambda: found, to, force=force)
 
 
@@ -53,16 +53,11 @@ def _imported(read: Callable[[], migrated.Migrated], to: Path, *, force: bool) -
         found = read()
         files = written.write(found, to, force=force)
     except migrated.MigrationError as error:
-        return _refused(error.problems)
+        return commands.refused(error.problems)
     except OSError as error:
-        return _refused([f"{error.filename}: can't be written: {error.strerror}"])
+        return commands.refused([f"{error.filename}: can't be written: {error.strerror}"])
     views.notes(console, found.notes)
     views.warnings(console, found.warnings)
     for path in files:
         print(path)
     return 0
-
-
-def _refused(lines: Iterable[str]) -> int:
-    views.problems(views.console(sys.stderr), lines)
-    return 1

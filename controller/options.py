@@ -118,8 +118,19 @@ class Option:
     switch: bool = False
 
     @property
+    def of_repository(self) -> bool:
+        """Whether it says something of the repository, and nothing without one."""
+        return self.group == "source" and self.name not in ("folder", "repo", "cache")
+
+    @property
     def variable(self) -> str:
         return PREFIX + self.name.upper().replace("-", "_")
+
+
+def _secret(name: str, group: Group, what: str) -> tuple[Option, Option]:
+    """Its value, and the file that holds it."""
+    value = Option(name, group, f"{what[0].upper()}{what[1:]}.", secret=True)
+    return value, Option(f"{name}-file", group, f"The file that holds {what}.", path_of, metavar="FILE")
 
 
 OPTIONS = (
@@ -131,8 +142,7 @@ OPTIONS = (
     Option("verify-signers", "source", "Apply only commits signed by one of these (ssh's allowed signers).", path_of,
            metavar="FILE"),
     Option("git-username", "source", "The name that goes with the token.", metavar="NAME"),
-    Option("git-token", "source", "The password for https.", secret=True),
-    Option("git-token-file", "source", "The file that holds the password for https.", path_of, metavar="FILE"),
+    *_secret("git-token", "source", "the password for https"),
     Option("git-credential-helper", "source", "A git credential helper.", metavar="HELPER"),
     Option("git-ssh-key", "source", "The deploy key for ssh.", path_of, metavar="FILE"),
     Option("git-known-hosts", "source", "The ssh hosts that are trusted, instead of your own file.", path_of,
@@ -150,21 +160,11 @@ OPTIONS = (
     Option("port", "daemon", "Its port; 0 for any free one.", _port, "8080", "PORT"),
     Option("log-level", "daemon", f"The least that is logged: {', '.join(LEVELS)}.", _level, "info", "LEVEL"),
     Option("fetch-interval", "daemon", "The time between fetches.", seconds, "1m", "DURATION"),
-    Option("hook-secret", "daemon", "What pushes told to /hook/git prove themselves by.", secret=True),
-    Option("hook-secret-file", "daemon", "The file that holds what pushes told to /hook/git prove themselves by.",
-           path_of, metavar="FILE"),
-    Option("notify-url", "daemon", "Where changes are posted as JSON.", secret=True),
-    Option("notify-url-file", "daemon", "The file that holds the address where changes are posted as JSON.", path_of,
-           metavar="FILE"),
-    Option("notify-secret", "daemon", "What those posts are signed with.", secret=True),
-    Option("notify-secret-file", "daemon", "The file that holds what those posts are signed with.", path_of,
-           metavar="FILE"),
-    Option("slack-url", "daemon", "Slack's incoming webhook.", secret=True),
-    Option("slack-url-file", "daemon", "The file that holds the address of Slack's incoming webhook.", path_of,
-           metavar="FILE"),
-    Option("github-token", "daemon", "Sets commit statuses at GitHub.", secret=True),
-    Option("github-token-file", "daemon", "The file that holds the token to set commit statuses at GitHub.", path_of,
-           metavar="FILE"),
+    *_secret("hook-secret", "daemon", "what pushes told to /hook/git prove themselves by"),
+    *_secret("notify-url", "daemon", "the address where changes are posted as JSON"),
+    *_secret("notify-secret", "daemon", "what those posts are signed with"),
+    *_secret("slack-url", "daemon", "the address of Slack's incoming webhook"),
+    *_secret("github-token", "daemon", "the token to set commit statuses at GitHub"),
     Option("github-api", "daemon", "GitHub's API, for GitHub Enterprise.", _api, "https://api.github.com", "URL"),
 )  # fmt: skip
 

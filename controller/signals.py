@@ -16,17 +16,15 @@ INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended."""
 
 
-def leave() -> NoReturn:
+def _leave() -> NoReturn:
     """End at once. Azure goes on with what was begun; the next start finds it."""
     os._exit(INTERRUPTED)
 
 
 @contextlib.contextmanager
-def handled(
-    stop: Callable[[], None], force: Callable[[], None], *, again: Callable[[], None] | None = None
-) -> Iterator[None]:
-    """SIGINT and SIGTERM call `stop`; the second one calls `force`. Two at the same moment are one: a terminal and the
-    program that started this may both pass on a Ctrl-C. SIGHUP calls `again`, where there is one."""
+def handled(stop: Callable[[], None], *, again: Callable[[], None] | None = None) -> Iterator[None]:
+    """SIGINT and SIGTERM call `stop`; the second one ends the process. Two at the same moment are one: a terminal and
+    the program that started this may both pass on a Ctrl-C. SIGHUP calls `again`, where there is one."""
     loop = asyncio.get_running_loop()
     first: float | None = None
 
@@ -36,7 +34,7 @@ def handled(
             first = loop.time()
             stop()
         elif loop.time() - first > SAME_MOMENT:
-            force()
+            _leave()
 
     handlers = {signal.SIGINT: handle, signal.SIGTERM: handle} | ({signal.SIGHUP: again} if again else {})
     for number, handler in handlers.items():

@@ -74,7 +74,8 @@ def source_line(source: Json, *, now: datetime | None = None) -> Text:
     if attempted and attempted != applied:
         parts.append(f"attempted {_commit(attempted)}")
     if source.get("fetchError"):
-        parts.append(f"last fetched {_age(source.get('fetchedAt'), moment) or 'never'} ago")
+        age = _age(source.get("fetchedAt"), moment)
+        parts.append(f"last fetched {age} ago" if age else "never fetched")
     if source.get("notice"):
         parts.append(_plain(source["notice"]))
     return Text(f"{_plain(source['folder'])}: {'; '.join(parts)}" if parts else "", style="dim")

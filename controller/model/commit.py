@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+
+from controller.model import moments
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,6 @@ class Commit:
     time: datetime
 
     def as_json(self) -> dict[str, str]:
-        """The shape in `/status`; the time is RFC 3339 in UTC."""
-        time = self.time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        """The shape in `/status`."""
+        time = moments.rfc3339(self.time)
         return {"sha": self.sha, "author": self.author, "subject": self.subject, "time": time}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import structlog
 
-from controller.model import conditions, outcome
+from controller.model import conditions, moments, outcome
 from controller.model.commit import Commit
 from controller.status import summarize
 
@@ -237,4 +237,4 @@ def _step(step: summarize.StepReport) -> dict[str, Any]:
 
 
 def _stamp(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if moment is None else moments.rfc3339(moment)

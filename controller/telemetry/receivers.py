@@ -14,12 +14,13 @@ import json
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr
 
+from controller.model import moments
 from controller.telemetry import log as logs
 
 Read = Callable[[], SecretStr]
@@ -166,7 +167,7 @@ class Webhook:
             "commit": told.commit,
             "endpoint": told.endpoint,
         }
-        return {"type": f"{about}.{told.state.lower()}", "timestamp": _stamp(told.when), "data": data}
+        return {"type": f"{about}.{told.state.lower()}", "timestamp": moments.rfc3339(told.when), "data": data}
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,3 @@ def _is_loopback(host: str) -> bool:
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

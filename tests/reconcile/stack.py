@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ ENVIRONMENT = ("Environment", "gpu-west")
 APP = ("InferenceApp", "chat")
 GROUP = "rg-one"
 MOST_ROUNDS = 25
+PATIENCE = 20.0
 
 Json = dict[str, Any]
 
@@ -141,6 +143,18 @@ class Stack:
         assert [self.told(key) for key in self.source.keys if not loop.settled(self.status(key))] == []
         await self.one_round()
         assert [self.told(key) for key in self.source.keys if not loop.settled(self.status(key))] == []
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a status brings `condition` about."""
+        changed = asyncio.Event()
+        end = self.reconciler.statuses.subscribe(lambda _: changed.set())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not condition():
+                    await changed.wait()
+                    changed.clear()
+        finally:
+            end()
 
     def status(self, key: store.Key = APP) -> store.ObjectStatus:
         found = self.reconciler.statuses.get(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -29,19 +29,6 @@ async def turning(stack: Stack) -> AsyncIterator[loop.Loop]:
         await one.close()
 
 
-async def until(stack: Stack, condition: Callable[[], bool]) -> None:
-    """Wait until a status brings `condition` about."""
-    changed = asyncio.Event()
-    end = stack.reconciler.statuses.subscribe(lambda _: changed.set())
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                await changed.wait()
-                changed.clear()
-    finally:
-        end()
-
-
 def passes(stack: Stack, key: store.Key = APP) -> int:
     found = stack.reconciler.statuses.get(key)
     return found.passes if found else 0
@@ -55,7 +42,7 @@ async def test_a_broken_state_stops_everything(built: Stack) -> None:
     """Nothing is written, every status shows file and line, the last good endpoint stays; repaired, work goes on."""
     async with turning(built) as one:
         await one.load()
-        await until(built, lambda: ready(built) and ready(built, ENVIRONMENT))
+        await built.until(lambda: ready(built) and ready(built, ENVIRONMENT))
         written, endpoint = built.writes(), built.status().endpoint
         (built.folder / "state.yaml").write_text("apiVersion: acaops/v1\nkind: Environment\nspec: [\n")
         await one.load()
@@ -71,7 +58,7 @@ async def test_a_broken_state_stops_everything(built: Stack) -> None:
 
         built.write(environment(), app(scale={"minReplicas": 1, "maxReplicas": 3}))
         await one.load()
-        await until(built, lambda: ready(built) and ready(built, ENVIRONMENT))
+        await built.until(lambda: ready(built) and ready(built, ENVIRONMENT))
         assert built.reconciler.statuses.source.problems == ()
     assert (await built.live_app())["properties"]["template"]["scale"]["maxReplicas"] == 3
 
@@ -86,8 +73,8 @@ async def test_a_pass_in_hand_does_not_cover_up_a_broken_state(built: Stack) -> 
         await held.begun.wait()
         (built.folder / "state.yaml").write_text("{")
         loading = asyncio.create_task(one.load())
-        await until(
-            built, lambda: ENVIRONMENT in [status.key for status in built.reconciler.statuses.snapshot().objects]
+        await built.until(
+            lambda: ENVIRONMENT in [status.key for status in built.reconciler.statuses.snapshot().objects]
         )
         held.release.set()
         await loading
@@ -99,7 +86,7 @@ async def test_a_vanished_folder_deletes_nothing(built: Stack) -> None:
     before = await built.picture()
     async with turning(built) as one:
         await one.load()
-        await until(built, lambda: ready(built) and ready(built, ENVIRONMENT))
+        await built.until(lambda: ready(built) and ready(built, ENVIRONMENT))
         (built.folder / "state.yaml").unlink()
         built.folder.rmdir()
         written = built.writes()
@@ -116,14 +103,14 @@ async def test_a_removed_object_is_let_go(built: Stack) -> None:
     before = await built.picture()
     async with turning(built) as one:
         await one.load()
-        await until(built, lambda: ready(built) and ready(built, ENVIRONMENT))
+        await built.until(lambda: ready(built) and ready(built, ENVIRONMENT))
         built.write(environment())
         await one.load()
         assert built.reconciler.statuses.get(APP) is None
         assert b'name="chat"' not in built.reconciler.metrics.exposition()
         looks = passes(built, ENVIRONMENT)
         one.ask([APP, ENVIRONMENT])
-        await until(built, lambda: passes(built, ENVIRONMENT) > looks)
+        await built.until(lambda: passes(built, ENVIRONMENT) > looks)
         assert built.reconciler.statuses.get(APP) is None
     built.write(environment(), app())
     assert before == await built.picture()
@@ -133,7 +120,7 @@ async def test_an_object_removed_while_the_state_was_broken(built: Stack) -> Non
     """Its status doesn't stay behind."""
     async with turning(built) as one:
         await one.load()
-        await until(built, lambda: ready(built) and ready(built, ENVIRONMENT))
+        await built.until(lambda: ready(built) and ready(built, ENVIRONMENT))
         (built.folder / "state.yaml").write_text("{")
         await one.load()
         built.write(environment())
@@ -216,7 +203,7 @@ async def test_a_look_that_breaks_is_tried_again(built: Stack, monkeypatch: pyte
         one.only = lambda key: key == APP
         looks = passes(built)
         await one.load()
-        await until(built, lambda: passes(built) > looks)
+        await built.until(lambda: passes(built) > looks)
         assert failures == []
         assert one.alive
 
@@ -234,7 +221,7 @@ async def test_a_stuck_pass_is_told(built: Stack, monkeypatch: pytest.MonkeyPatc
         await held.begun.wait()
         assert not one.alive
         held.release.set()
-        await until(built, lambda: passes(built) > 0)
+        await built.until(lambda: passes(built) > 0)
         assert one.alive
 
 
@@ -242,14 +229,14 @@ async def test_a_change_concerns_who_reads_it(built: Stack) -> None:
     """A changed content folder is a look at its app; an unrelated file in the state folder is none at all."""
     async with turning(built) as one:
         await one.load()
-        await until(built, lambda: ready(built) and ready(built, ENVIRONMENT))
+        await built.until(lambda: ready(built) and ready(built, ENVIRONMENT))
         looks = {key: passes(built, key) for key in (ENVIRONMENT, APP)}
         await one.load(frozenset({built.folder}))
         await one.load(frozenset({built.code}))
-        await until(built, lambda: passes(built) > looks[APP])
+        await built.until(lambda: passes(built) > looks[APP])
         built.write(environment(tags={"team": "one"}), app())
         await one.load(frozenset({built.folder}))
-        await until(built, lambda: passes(built, ENVIRONMENT) > looks[ENVIRONMENT])
+        await built.until(lambda: passes(built, ENVIRONMENT) > looks[ENVIRONMENT])
 
 
 async def test_requests_while_looking_come_to_one_more_look(built: Stack) -> None:
@@ -270,7 +257,7 @@ async def test_requests_while_looking_come_to_one_more_look(built: Stack) -> Non
         one.only = lambda key: key == APP
         before = passes(built)
         await one.load()
-        await until(built, lambda: passes(built) >= before + 2)
+        await built.until(lambda: passes(built) >= before + 2)
     assert began == 2
 
 
@@ -310,10 +297,10 @@ async def test_a_commit_alone_concerns_every_object(built: Stack) -> None:
     commit()
     async with turning(built) as one:
         await one.load()
-        await until(built, lambda: ready(built) and ready(built, ENVIRONMENT))
+        await built.until(lambda: ready(built) and ready(built, ENVIRONMENT))
         sha = commit()
         await one.load(frozenset())
-        await until(built, lambda: {at(built, ENVIRONMENT), at(built, APP)} == {sha})
+        await built.until(lambda: {at(built, ENVIRONMENT), at(built, APP)} == {sha})
 
 
 def at(stack: Stack, key: store.Key) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +17,6 @@ from tests.git import servers
 from tests.reconcile.clouds import Held
 from tests.reconcile.stack import APP, ENVIRONMENT, Stack, app, environment
 
-PATIENCE = 20.0
 QUICK = settings.Backoff(first=0.02, most=0.05)
 
 
@@ -38,7 +36,7 @@ class Followed:
         one = loop.Loop(source, self.stack.reconciler, QUICK)
         try:
             await one.load()
-            await self.until(self.ready)
+            await self.stack.until(self.ready)
             yield one
         finally:
             await one.close()
@@ -51,18 +49,6 @@ class Followed:
     def ready(self) -> bool:
         known = (self.stack.reconciler.statuses.get(key) for key in (ENVIRONMENT, APP))
         return all(status is not None and status.applied == self.source.commit and ready(status) for status in known)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a status brings `condition` about."""
-        changed = asyncio.Event()
-        end = self.stack.reconciler.statuses.subscribe(lambda _: changed.set())
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while not condition():
-                    await changed.wait()
-                    changed.clear()
-        finally:
-            end()
 
     async def drift(self) -> None:
         """Somebody changes the app in Azure."""
@@ -143,7 +129,7 @@ async def test_what_runs_keeps_running(
         await followed.drift()
         passes = followed.stack.status().passes
         one.ask([APP])
-        await followed.until(lambda: followed.stack.status().passes > passes and followed.ready())
+        await followed.stack.until(lambda: followed.stack.status().passes > passes and followed.ready())
         live = (await followed.stack.live_app())["properties"]["template"]["scale"]["maxReplicas"]
         assert live == 1
         assert b'acaops_source_fetches_total{result="error"} 1.0' in followed.stack.reconciler.metrics.exposition()
@@ -167,7 +153,7 @@ async def test_an_unsigned_commit_is_not_applied(followed: Followed, tmp_path: P
             assert followed.ready()
         second = followed.write(replicas=2, message="good again", sign=ours)
         await one.load(frozenset())
-        await followed.until(followed.ready)
+        await followed.stack.until(followed.ready)
         assert followed.source.commit.sha == second
         assert followed.source.fetch_error is None
 
@@ -177,11 +163,11 @@ async def test_rewritten_history_is_followed_and_said(followed: Followed) -> Non
     async with followed.turning() as one:
         taken_back = followed.write(replicas=2, message="a mistake")
         await one.load(frozenset())
-        await followed.until(followed.ready)
+        await followed.stack.until(followed.ready)
         text = (followed.stack.folder / "state.yaml").read_text().replace("maxReplicas: 2", "maxReplicas: 3")
         forced = followed.upstream.rewrite({"desired_state/state.yaml": text})
         await one.load(frozenset())
-        await followed.until(followed.ready)
+        await followed.stack.until(followed.ready)
         assert followed.source.commit is not None
         assert followed.source.commit.sha == forced
         assert (
@@ -237,7 +223,7 @@ async def test_a_pass_keeps_its_commit(followed: Followed) -> None:
             await one.load(frozenset())
         assert first in trees(followed.cache)
         held.release.set()
-        await followed.until(followed.ready)
+        await followed.stack.until(followed.ready)
         await one.load(frozenset())
         assert first not in trees(followed.cache)
     assert (await followed.stack.live_app())["properties"]["template"]["scale"]["maxReplicas"] == 6
