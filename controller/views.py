@@ -66,12 +66,12 @@ def problems(console: Console, lines: Iterable[str]) -> None:
 
 
 def source_line(source: Json, *, now: datetime | None = None) -> Text:
-    """Which commit is applied, since when, and what is in the way of a newer one; empty for files without git."""
-    applied, attempted, moment = source.get("commit"), source.get("attempted"), now or datetime.now(UTC)
+    """Which commit was loaded, its age, and what is in the way of a newer one; empty for files without git."""
+    loaded, attempted, moment = source.get("commit"), source.get("attempted"), now or datetime.now(UTC)
     parts = []
-    if applied:
-        parts.append(f"applied {_commit(applied)}, {_age(applied['time'], moment)} old")
-    if attempted and attempted != applied:
+    if loaded:
+        parts.append(f"loaded {_commit(loaded)}, {_age(loaded['time'], moment)} old")
+    if attempted and attempted != loaded:
         parts.append(f"attempted {_commit(attempted)}")
     if source.get("fetchError"):
         age = _age(source.get("fetchedAt"), moment)

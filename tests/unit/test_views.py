@@ -119,7 +119,7 @@ def test_a_commit_that_is_not_applied_stands_beside_the_one_that_is() -> None:
     source = {"folder": "https://git.example/x (main, state)", "commit": old, "attempted": new, "fetchError": "away"}
     line = views.source_line({**source, "fetchedAt": "2026-11-22T10:00:00Z", "notice": "rewritten"}, now=NOW)
     assert str(line) == (
-        'https://git.example/x (main, state): applied aaaaaaaaaaaa "good" by Ann, 3h old; attempted bbbbbbbbbbbb "bad" '
+        'https://git.example/x (main, state): loaded aaaaaaaaaaaa "good" by Ann, 3h old; attempted bbbbbbbbbbbb "bad" '
         "by Ann; last fetched 2h ago; rewritten"
     )
     assert not views.source_line({"folder": "state", "commit": None})
