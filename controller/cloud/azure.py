@@ -22,6 +22,7 @@ from controller.cloud import (
     ids,
     port,
     secret,
+    share_calls,
     writes,
 )
 from controller.cloud import session as sessions
@@ -57,9 +58,20 @@ _UPDATE: Mapping[kinds.Kind, _Write] = {
 class Azure:
     """One cloud behind one session. Close it, or use it as a context manager."""
 
-    def __init__(self, cloud: str | None = None, *, credential: AsyncTokenCredential | None = None) -> None:
-        """`cloud` is ARM's address, None for the public one; raises ValueError unless it is https. Sends nothing."""
-        self._session = sessions.Session(cloud, credential=credential)
+    def __init__(
+        self,
+        cloud: str | None = None,
+        *,
+        credential: AsyncTokenCredential | None = None,
+        wrap: sessions.Wrap | None = None,
+        pace: share_calls.Pace | None = None,
+    ) -> None:
+        """`cloud` is ARM's address, None for the public one; raises ValueError unless it is https. Sends nothing.
+
+        `wrap` puts something between the SDK and the wire; `pace` is how requests to a share are repeated.
+        """
+        self._session = sessions.Session(cloud, credential=credential, wrap=wrap)
+        self._pace = pace
 
     @property
     def calls(self) -> calls.Calls:
@@ -109,7 +121,11 @@ class Azure:
 
     def share(self, account: observed.Resource, name: str) -> files.ShareSession:
         return files.ShareSession(
-            account, name, keys=lambda: self.account_keys(account.id), transport=self._session.transport
+            account,
+            name,
+            keys=lambda: self.account_keys(account.id),
+            transport=self._session.transport,
+            pace=self._pace,
         )
 
     async def check(self, url: str) -> observed.Check:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
 from azure.core.rest import HttpRequest
 from azure.mgmt.appcontainers.aio import ContainerAppsAPIClient
 from azure.mgmt.loganalytics.aio import LogAnalyticsManagementClient
@@ -39,6 +39,11 @@ Client = TypeVar(
 )
 
 
+Transport = AsyncHttpTransport[Any, Any]
+Wrap = Callable[[Transport], Transport]
+"""Puts something between the SDK and the wire: sees each request to ARM and Azure Files, whole."""
+
+
 @dataclass(frozen=True)
 class Endpoints:
     """`arm` without trailing slash. `login` is the authority's scheme and host, None for the SDK's own choice
@@ -56,11 +61,14 @@ class Session:
     that isn't https: tokens are never sent in the clear.
     """
 
-    def __init__(self, cloud: str | None = None, *, credential: AsyncTokenCredential | None = None) -> None:
+    def __init__(
+        self, cloud: str | None = None, *, credential: AsyncTokenCredential | None = None, wrap: Wrap | None = None
+    ) -> None:
         if cloud is not None and urlsplit(cloud).scheme != "https":
             raise ValueError(f"the cloud's address must begin with https://, not {cloud}")
         self._cloud = (cloud or PUBLIC).rstrip("/")
         self._given = credential
+        self._wrap = wrap
         self.writes = writes.Writes()
         self.calls = calls.Calls()
         self._lock = asyncio.Lock()
@@ -88,11 +96,12 @@ class Session:
     async def groups(self, subscription: str) -> ResourceManagementClient:
         return await self._client(ResourceManagementClient, subscription)
 
-    def transport(self) -> AioHttpTransport:
+    def transport(self) -> Transport:
         """The shared connections, for one more pipeline; closing that leaves them open."""
-        return AioHttpTransport(
+        made = AioHttpTransport(
             session=self._shared(), session_owner=False, connection_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT
         )
+        return self._wrap(made) if self._wrap else made
 
     def plain(self) -> aiohttp.ClientSession:
         """A session for requests to what the user runs: no credential, no kept connection."""
