@@ -29,6 +29,9 @@ AT_ONCE = (Kind.GROUP, Kind.FILE_SERVICE, Kind.SHARE, Kind.STORAGE, Kind.CONTENT
 UPDATED_AT_ONCE = (Kind.ACCOUNT, Kind.WORKSPACE)
 """Kinds whose updates are, though their creation takes its time."""
 
+REGISTERING_SECONDS = 10.0
+"""The pause before a write is repeated whose resource provider was just registered."""
+
 KEPT = 10
 """Bundles that stay on the share although no revision names them."""
 
@@ -41,15 +44,15 @@ Pack = Callable[[Path], None]
 
 async def apply(
     plan: actions.Plan, cloud: port.Cloud, *, account: observed.Resource | None, share: str, pack: Pack
-) -> Mapping[Kind, outcome.Outcome]:
-    """Run every ready action; what became of each, by kind. `pack` writes the bundle that an Upload sends. No action
-    is still under way when this returns or is cancelled."""
+) -> Mapping[str, outcome.Outcome]:
+    """Run every ready action; what became of each, by the step's resource id. `pack` writes the bundle that an Upload
+    sends. No action is still under way when this returns or is cancelled."""
     async with asyncio.TaskGroup() as group:
         running = {
-            step.kind: group.create_task(_run(step, cloud, account=account, share=share, pack=pack))
+            step.resource_id: group.create_task(_run(step, cloud, account=account, share=share, pack=pack))
             for step in plan.ready
         }
-    return {kind: task.result() for kind, task in running.items()}
+    return {resource_id: task.result() for resource_id, task in running.items()}
 
 
 async def _run(
@@ -61,20 +64,43 @@ async def _run(
         if step.kind is Kind.CONTENT:
             assert account is not None, "content is planned once its share is there"
             await _publish(action, cloud, account=account, share=share, pack=pack)
+        elif action.verb == "Delete":
+            await cloud.delete(step.kind, step.resource_id)
         elif action.verb == "Create":
             await cloud.create(step.kind, step.resource_id, await _revealed(action.body, cloud))
         else:
             await cloud.update(step.kind, step.resource_id, await _revealed(action.body, cloud))
     except outcome.OutcomeError as error:
-        return error.outcome
+        return await _registered(step, error.outcome, cloud)
     except Exception as error:
         # The steps beside this one go on.
         log.exception("step failed", step=step.kind.label, resource=step.resource_id)
         return outcome.Transient(Reason.INTERNAL_ERROR, logs.masked(f"{type(error).__name__}: {error}"))
+    return _begun(step, action)
+
+
+def _begun(step: actions.Step, action: actions.Action) -> outcome.Outcome:
     if step.kind in AT_ONCE or (step.kind in UPDATED_AT_ONCE and action.verb == "Update"):
         return outcome.Done(action.reason if step.kind is Kind.CONTENT else "")
     doing = "being created" if action.verb == "Create" else "being updated"
     return outcome.InProgress(Reason.PROVISIONING, f"{step.kind.label} {step.name} is {doing}")
+
+
+async def _registered(step: actions.Step, verdict: outcome.Outcome, cloud: port.Cloud) -> outcome.Outcome:
+    """A write refused because the subscription doesn't use the resource's provider yet: the provider is registered,
+    which takes a minute or two, and the write is repeated then. Any other verdict stays."""
+    match verdict:
+        case outcome.Stalled(reason=Reason.NOT_REGISTERED):
+            namespace, subscription = step.kind.partition("/")[0], step.resource_id.split("/")[2]
+        case _:
+            return verdict
+    try:
+        await cloud.register(namespace, subscription)
+    except outcome.OutcomeError as error:
+        return error.outcome
+    log.info("resource provider registered", namespace=namespace, subscription=subscription)
+    said = f"the resource provider {namespace} is being registered in subscription {subscription}"
+    return outcome.Waiting(Reason.REGISTERING, said, REGISTERING_SECONDS)
 
 
 async def _publish(

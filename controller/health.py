@@ -98,7 +98,7 @@ def _past(rollout: Rollout, since: datetime | None, *, now: datetime) -> bool:
 def _checked(
     rollout: Rollout, live: observed.Resource, check: observed.Check | None, *, now: datetime
 ) -> outcome.Outcome:
-    serving = f"revision {live.name} serves release {rollout.release}"
+    serving = f"revision {live.name} serves release {rollout.release}" if rollout.release else f"{live.name} serves"
     if rollout.successes == 0 or rollout.streak >= rollout.successes:
         return outcome.Done(serving)
     if check is not None and not check.conclusive:

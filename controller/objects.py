@@ -6,21 +6,21 @@ A `View` is one object at one moment: what is wanted, what was seen, what would 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from controller import apply, health, observe
 from controller.cloud import port
-from controller.model import content, desired, identity, observed, outcome
+from controller.model import content, desired, identity, moments, observed, outcome
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
-from controller.plan import actions, planner, template, workload
+from controller.plan import actions, planner, steps, template, workload
 from controller.sources import content as folders
 from controller.sources import manifest
 from controller.sources import secrets as secret_values
-from controller.status import summarize
+from controller.status import store, summarize
 
 INTERVAL = 600.0
 """Seconds between looks at an Environment that is as wanted."""
@@ -32,6 +32,37 @@ TIMEOUT = 300.0
 def timeout(wanted: desired.Environment | desired.InferenceApp) -> float:
     """The most seconds one pass may take."""
     return wanted.spec.timeout if isinstance(wanted, desired.InferenceApp) else TIMEOUT
+
+
+def interval(wanted: desired.Environment | desired.InferenceApp, *, now: datetime) -> float:
+    """Seconds until the next look at an object that is as wanted; not past the end of its suspension."""
+    usual = wanted.spec.interval if isinstance(wanted, desired.InferenceApp) else INTERVAL
+    paused = suspended(wanted, now=now)
+    return usual if paused is None or paused.until is None else min(usual, (paused.until - now).total_seconds())
+
+
+def suspended(wanted: desired.Environment | desired.InferenceApp, *, now: datetime) -> store.Suspended | None:
+    """Why nothing is written for the object at the moment; None where it isn't suspended."""
+    asked = wanted.spec.suspend if isinstance(wanted, desired.InferenceApp) else None
+    if asked is None or not asked.in_force(now):
+        return None
+    return store.Suspended(asked.reason, asked.until)
+
+
+def notes(wanted: desired.Environment | desired.InferenceApp, *, now: datetime) -> tuple[summarize.StepReport, ...]:
+    """What a reader of a status should know before the rest of it: that nothing is written, and why."""
+    paused = suspended(wanted, now=now)
+    if paused is not None:
+        until = f" until {moments.rfc3339(paused.until)}" if paused.until else ""
+        return (summarize.StepReport("suspend", "", "", outcome.Done(f"suspended{until}: {paused.reason}")),)
+    if wanted.spec.mode == "Observe":
+        return (summarize.StepReport("mode", "", "", outcome.Done("mode Observe: nothing is written")),)
+    return ()
+
+
+def depends_on(wanted: desired.Environment | desired.InferenceApp) -> Sequence[str]:
+    """The names of the apps that must be Ready before anything is written for this one."""
+    return wanted.spec.depends_on if isinstance(wanted, desired.InferenceApp) else ()
 
 
 @dataclass
@@ -91,11 +122,12 @@ class View:
         }
 
 
-async def environment(cloud: port.Cloud, wanted: desired.Environment, *, scope: planner.Scope) -> View:
+async def environment(cloud: port.Cloud, wanted: desired.Environment, *, scope: planner.Scope, now: datetime) -> View:
     """Observe and plan an Environment."""
     ids, group = await observe.ids(cloud, wanted)
-    stack = await observe.stack(cloud, ids, group)
-    return View(cloud, ids, stack, planner.environment(wanted, scope=scope, ids=ids, seen=stack), _no_bundle)
+    stack = await observe.storages(cloud, ids, await observe.stack(cloud, ids, group))
+    plan = planner.environment(wanted, scope=scope, ids=ids, seen=stack, now=now)
+    return View(cloud, ids, stack, plan, _no_bundle)
 
 
 async def app(
@@ -120,14 +152,29 @@ async def app(
         bundle=template.bundle_path(owner, release.content.digest),
         mirror=template.mirror_path(owner),
     )
-    plan, name = planner.app(wanted, stands_on=stands_on, scope=scope, ids=ids, seen=seen, release=release)
-    check = wanted.spec.rollout.check
-    rollout = health.Rollout(name, wanted.spec.rollout.deadline, check.successes if check else 0, streak=0)
+    plan, name = planner.app(wanted, stands_on=stands_on, scope=scope, ids=ids, seen=seen, release=release, now=now)
+    rollout = _wanted_rollout(wanted, name) if not _left(plan) else _found_rollout(wanted, seen)
     view = View(cloud, ids, seen.stack, plan, lambda path: _pack(release.content, path, loaded), seen, rollout)
     return await _checked(view, wanted, memory=memory, now=now)
 
 
-def judge(view: View, applied: Mapping[Kind, outcome.Outcome], *, now: datetime) -> tuple[summarize.StepReport, ...]:
+def _wanted_rollout(wanted: desired.InferenceApp, release: str) -> health.Rollout:
+    check = wanted.spec.rollout.check
+    return health.Rollout(release, wanted.spec.rollout.deadline, check.successes if check else 0, streak=0)
+
+
+def _found_rollout(wanted: desired.InferenceApp, seen: observed.Workload) -> health.Rollout:
+    """What runs isn't what is wanted, and is left so: it is judged by the platform's health alone."""
+    latest = str(seen.app.properties.get("latestRevisionName")) if seen.app else ""
+    return health.Rollout(_running(seen, latest) or "", wanted.spec.rollout.deadline, successes=0, streak=0)
+
+
+def _left(plan: actions.Plan) -> bool:
+    """Whether the app is left as it is although it differs."""
+    return any(step.left for step in plan.steps if step.kind is Kind.APP)
+
+
+def judge(view: View, applied: Mapping[str, outcome.Outcome], *, now: datetime) -> tuple[summarize.StepReport, ...]:
     """What became of each step: what its action came to, what blocked it, or the resource's own health."""
     reports = [_report(step, view, applied) for step in view.plan.steps]
     if view.rollout and view.seen:
@@ -135,20 +182,37 @@ def judge(view: View, applied: Mapping[Kind, outcome.Outcome], *, now: datetime)
     return tuple(reports)
 
 
+def held(view: View, why: outcome.Outcome) -> View:
+    """The same with every write held back."""
+    return replace(view, plan=actions.Plan(steps.held(view.plan.steps, why)))
+
+
+def drift(view: View) -> tuple[store.Drift, ...]:
+    """The fields that somebody else changed."""
+    found = [
+        store.Drift(step.kind.label, change.path, left=not step.action)
+        for step in view.plan.steps
+        for change in (*step.left, *(step.action.changes if step.action and step.action.reason == "drift" else ()))
+    ]
+    return tuple(found)
+
+
 def serving(view: View) -> str | None:
     """The name of the latest revision."""
     return str(view.seen.app.properties.get("latestRevisionName") or "") if view.seen and view.seen.app else None
 
 
-def _report(step: actions.Step, view: View, applied: Mapping[Kind, outcome.Outcome]) -> summarize.StepReport:
-    if step.kind in applied and step.action:
-        return summarize.StepReport(step.kind.label, step.resource_id, step.action.verb, applied[step.kind])
+def _report(step: actions.Step, view: View, applied: Mapping[str, outcome.Outcome]) -> summarize.StepReport:
+    if step.resource_id in applied and step.action:
+        return summarize.StepReport(step.kind.label, step.resource_id, step.action.verb, applied[step.resource_id])
     if step.blocked:
         return summarize.StepReport(step.kind.label, step.resource_id, "", step.blocked)
     if step.action:
         pending = outcome.Waiting(Reason.PROGRESSING, f"{step.action.verb} is pending: {step.action.reason}")
         return summarize.StepReport(step.kind.label, step.resource_id, "", pending)
     verdict = outcome.Done() if step.kind is Kind.CONTENT else health.resource(step.kind, view.live[step.kind])
+    if step.left and isinstance(verdict, outcome.Done):
+        verdict = outcome.Done(f"left alone: {', '.join(change.path for change in step.left)}")
     return summarize.StepReport(step.kind.label, step.resource_id, "", verdict)
 
 
@@ -164,7 +228,8 @@ def _rollout(
     if not all(isinstance(report.outcome, outcome.Done) for report in reports) or seen.app is None:
         waiting = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for the container app")
         return summarize.StepReport(Kind.REVISION.label, name, "", waiting)
-    verdict = health.revision(rollout, seen, name=name, running=_running(seen, name), now=now)
+    running = rollout.release if _left(view.plan) else _running(seen, name)
+    verdict = health.revision(rollout, seen, name=name, running=running, now=now)
     return summarize.StepReport(Kind.REVISION.label, f"{seen.app.id}/revisions/{name}", "", verdict)
 
 

@@ -50,6 +50,36 @@ async def stack(cloud: port.Cloud, ids: identity.Ids, group: observed.Resource |
     return seen
 
 
+async def storages(cloud: port.Cloud, ids: identity.Ids, seen: observed.Stack) -> observed.Stack:
+    """All environment storages, and where one may be left over from an earlier key, which of them are still mounted."""
+    if seen.environment is None:
+        return seen
+    listed = await cloud.listed(Kind.STORAGE, ids.environment)
+    seen, current = replace(seen, storages=listed), stack_plan.storage_name(ids, seen).lower()
+    base = ids.names.storage.lower()
+    if all(one.name.lower() == current or not one.name.lower().startswith(base) for one in listed):
+        return seen
+    return replace(seen, mounted=await _mounted(cloud, ids.environment))
+
+
+async def _mounted(cloud: port.Cloud, environment_id: str) -> frozenset[str]:
+    """Names of the environment storages that a template names: of an app anywhere in the subscription, or of a revision
+    that may be activated again."""
+    subscription = "/".join(environment_id.split("/")[:3])
+    apps = [one for one in await cloud.listed(Kind.APP, subscription) if _stands_in(one, environment_id)]
+    revisions = await asyncio.gather(*(cloud.revisions(app.id) for app in apps))
+    templates = [
+        one.properties.get("template") or {} for one in (*apps, *(each for some in revisions for each in some))
+    ]
+    volumes = (volume for template in templates for volume in template.get("volumes") or ())
+    return frozenset(str(volume.get("storageName")).lower() for volume in volumes)
+
+
+def _stands_in(app: observed.Resource, environment_id: str) -> bool:
+    named = app.properties.get("environmentId") or app.properties.get("managedEnvironmentId") or ""
+    return str(named).lower() == environment_id.lower()
+
+
 async def workload(
     cloud: port.Cloud, app: desired.InferenceApp, *, ids: identity.Ids, stack: observed.Stack, bundle: str, mirror: str
 ) -> observed.Workload:

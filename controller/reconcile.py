@@ -15,9 +15,8 @@ import structlog
 
 from controller import apply, objects
 from controller.cloud import port
-from controller.model import desired, outcome
+from controller.model import conditions, desired, outcome
 from controller.model.conditions import Reason
-from controller.model.kinds import Kind
 from controller.plan import planner
 from controller.sources import manifest
 from controller.status import report, store, summarize
@@ -52,7 +51,7 @@ class Reconciler:
         """Observe and plan, writing nothing: what `acaops plan` shows."""
         loaded, scope = source.find(*key), replace(self.scope, commit=source.commit.sha if source.commit else None)
         if isinstance(loaded.object, desired.Environment):
-            return await objects.environment(self.cloud, loaded.object, scope=scope)
+            return await objects.environment(self.cloud, loaded.object, scope=scope, now=self.now())
         stands_on = source.environment(loaded.object.spec.environment_ref)
         return await objects.app(
             self.cloud, loaded, stands_on=stands_on, scope=scope, memory=self.memory, now=self.now()
@@ -65,20 +64,32 @@ class Reconciler:
         try:
             async with asyncio.timeout(limit):
                 view = await self.look(source, key)
+                if write and (waiting := self._dependency(source, key)):
+                    view = objects.held(view, waiting)
                 applied = await self._applied(view, key) if write else {}
-            steps = objects.judge(view, applied, now=self.now())
+            notes = objects.notes(source.find(*key).object, now=started)
+            steps = (*notes, *objects.judge(view, applied, now=self.now()))
         except Exception as error:
             steps = (summarize.StepReport("pass", "", "", _became(error, limit=limit)),)
         return self._report(source, key, view=view, steps=steps, started=started)
 
-    async def _applied(self, view: objects.View, key: Key) -> Mapping[Kind, outcome.Outcome]:
+    def _dependency(self, source: manifest.Source, key: Key) -> outcome.Waiting | None:
+        """The app that this one must wait for: it isn't Ready at this state yet. Only writes wait."""
+        for name in objects.depends_on(source.find(*key).object):
+            status = self.statuses.get(("InferenceApp", name))
+            ready = status.condition(conditions.READY) if status else None
+            if ready is None or ready.status != "True" or ready.revision != source.revision:
+                return outcome.Waiting(Reason.DEPENDENCY_NOT_READY, f"waiting for {name} to be Ready (dependsOn)")
+        return None
+
+    async def _applied(self, view: objects.View, key: Key) -> Mapping[str, outcome.Outcome]:
         account, share = view.stack.account, view.ids.names.share
         applied = await apply.apply(view.plan, view.cloud, account=account, share=share, pack=view.pack)
         for step in view.plan.ready:
             if (
                 step.action
                 and step.action.reason == "drift"
-                and isinstance(applied[step.kind], outcome.Done | outcome.InProgress)
+                and isinstance(applied[step.resource_id], outcome.Done | outcome.InProgress)
             ):
                 self.metrics.drifted(*key)
         return applied
@@ -92,19 +103,22 @@ class Reconciler:
         steps: Sequence[summarize.StepReport],
         started: datetime,
     ) -> summarize.Requeue:
-        spec = source.find(*key).object.spec
+        wanted, ended = source.find(*key).object, self.now()
+        spec = wanted.spec
         result = report.Pass(
             key,
             steps,
             source_revision=source.revision,
             commit=source.commit,
             started=started,
-            ended=self.now(),
-            interval=spec.interval if isinstance(spec, desired.AppSpec) else objects.INTERVAL,
+            ended=ended,
+            interval=objects.interval(wanted, now=ended),
             retry_interval=spec.retry_interval if isinstance(spec, desired.AppSpec) else None,
-            release=view.rollout.release if view and view.rollout else None,
+            release=(view.rollout.release or None) if view and view.rollout else None,
             endpoint=view.endpoint if view else None,
             serving=objects.serving(view) if view else None,
+            drift=objects.drift(view) if view else None,
+            suspended=objects.suspended(wanted, now=ended),
         )
         return report.tell(self.statuses, self.metrics, result)
 

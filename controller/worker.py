@@ -20,6 +20,10 @@ log = structlog.get_logger()
 SPREAD = 0.05
 """Pauses vary by this share, so that objects that once met don't stay together."""
 
+SLOW_FIRST = 30.0
+"""Seconds after which a failure that only somebody can mend is looked at again for the first time: a role that was just
+granted takes minutes to work. Doubled each time, up to the pause that the pass asked for."""
+
 Look = Callable[[store.Key], Awaitable[summarize.Requeue]]
 
 
@@ -27,6 +31,9 @@ def pause(requeue: summarize.Requeue, failures: int, *, backoff: settings.Backof
     """Seconds to wait before the next look; None for "until asked". `failures` in a row, this one included;
     `chance` in 0..1 sets the jitter. What Azure told to wait is never cut short."""
     swing = 2 * chance - 1
+    if requeue.kind == "slow" and requeue.after is not None:
+        slowly = SLOW_FIRST * 2.0 ** min(max(0, failures - 1), 32)
+        return min(requeue.after, slowly) * (1 + SPREAD * swing)
     if requeue.kind == "interval" and requeue.after is not None:
         return requeue.after * (1 + SPREAD * swing)
     if requeue.kind == "told" and requeue.after is not None:
@@ -79,7 +86,7 @@ class Worker:
         while not self._ending:
             self._queue.asked(self.key)
             requeue = await self._one_look()
-            self._failures = self._failures + 1 if requeue.kind == "backoff" else 0
+            self._failures = self._failures + 1 if requeue.kind in ("backoff", "slow") else 0
             wait = pause(requeue, self._failures, backoff=self._backoff, chance=random.random())
             # Not wait_for: Python 3.11's loses a cancellation that comes in the same turn as the event.
             if not self._ending:

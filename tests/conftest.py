@@ -6,13 +6,31 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from controller.status import store, summarize
 from infra import finetuning
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _kstatus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test is about: no status that anybody is told of breaks a rule of kstatus."""
+    broken: list[tuple[store.ObjectStatus, list[str]]] = []
+    replace = store.Store.replace
+
+    def checked(self: store.Store, status: store.ObjectStatus) -> store.ObjectStatus | None:
+        if status.conditions and (rules := summarize.check(status.conditions)):
+            broken.append((status, rules))
+        return replace(self, status)
+
+    monkeypatch.setattr(store.Store, "replace", checked)
+    yield
+    assert broken == []
 
 
 @pytest.fixture(scope="session")

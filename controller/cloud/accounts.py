@@ -21,6 +21,13 @@ async def update_account(cloud: session.Session, target: ids.Id, body: Any) -> N
     await client.storage_accounts.update(target.group, account, body)
 
 
+async def delete_account(cloud: session.Session, target: ids.Id) -> None:
+    """DELETE: 200 when it is gone, 204 for one that wasn't there (documented)."""
+    (account,) = target.names
+    client = await cloud.storage(target.subscription)
+    await client.storage_accounts.delete(target.group, account)
+
+
 async def put_file_service(cloud: session.Session, target: ids.Id, body: Any) -> None:
     """PUT: 200. Its one name is `default`; there is no PATCH."""
     account, _ = target.names
@@ -40,3 +47,10 @@ async def update_share(cloud: session.Session, target: ids.Id, body: Any) -> Non
     account, _, share = target.names
     client = await cloud.storage(target.subscription)
     await client.file_shares.update(target.group, account, share, body)
+
+
+async def delete_share(cloud: session.Session, target: ids.Id) -> None:
+    """DELETE: 200; one with snapshots is refused."""
+    account, _, share = target.names
+    client = await cloud.storage(target.subscription)
+    await client.file_shares.delete(target.group, account, share)

@@ -29,7 +29,7 @@ _UNREADABLE = (
     exceptions.DecodeError,
     exceptions.DeserializationError,
 )
-_MET_BY_THE_SDK = (exceptions.AzureError, aiohttp.ClientError, OSError, *_UNREADABLE)
+MET_BY_THE_SDK = (exceptions.AzureError, aiohttp.ClientError, OSError, *_UNREADABLE)
 
 
 class Refused(outcome.OutcomeError):
@@ -141,7 +141,7 @@ async def judged(call: Awaitable[Value], *, host: str, secrets: Iterable[str] = 
         return await call
     except exceptions.HttpResponseError as error:
         failure = refusal(error, secrets=secrets) or outcome.OutcomeError(unanswered(error, host))
-    except _MET_BY_THE_SDK as error:
+    except MET_BY_THE_SDK as error:
         failure = outcome.OutcomeError(unanswered(error, host))
     raise failure
 
@@ -151,7 +151,7 @@ def refusal(error: exceptions.HttpResponseError, *, secrets: Iterable[str] = ())
     response: Any = error.response
     if response is None or response.status_code < 300:
         return None
-    return refused(response.status_code, response.headers, _text(response), secrets=secrets)
+    return refused(response.status_code, response.headers, text(response), secrets=secrets)
 
 
 def refused(status: int, headers: Mapping[str, str], text: str, *, secrets: Iterable[str] = ()) -> Refused:
@@ -169,8 +169,8 @@ def without(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _text(response: Any) -> str:
-    """The body as text; empty where it was never read, as after a broken HEAD."""
+def text(response: Any) -> str:
+    """The body as text; empty where it wasn't read, as after a broken HEAD."""
     try:
         return str(response.text())
     except (exceptions.AzureError, UnicodeDecodeError, ValueError):

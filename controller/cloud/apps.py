@@ -1,4 +1,4 @@
-"""Writes of container apps."""
+"""Writes of container apps: each begins and returns."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ async def update(cloud: session.Session, target: ids.Id, body: Any) -> None:
     (app,) = target.names
     client = await cloud.apps(target.subscription)
     await client.container_apps.begin_update(target.group, app, body, polling=False)
+
+
+async def delete(cloud: session.Session, target: ids.Id) -> None:
+    """DELETE: 202 while it goes (recorded: containerapp-delete-with-retry-after), 204 for one that isn't there."""
+    (app,) = target.names
+    client = await cloud.apps(target.subscription)
+    await client.container_apps.begin_delete(target.group, app, polling=False)

@@ -20,10 +20,14 @@ async def get(client: Any, path: str, *, host: str) -> Json | None:
     try:
         return await send(client, "GET", path, host=host)
     except answers.Refused as refused:
-        # A subscription that isn't there is an error in the desired state, not an absence.
-        if refused.status == 404 and refused.code.lower() not in ("subscriptionnotfound", "invalidsubscriptionid"):
+        if absent(refused):
             return None
         raise
+
+
+def absent(refused: answers.Refused) -> bool:
+    """A 404 that speaks of the resource: a subscription that isn't there is an error in the desired state."""
+    return refused.status == 404 and refused.code.lower() not in ("subscriptionnotfound", "invalidsubscriptionid")
 
 
 async def pages(client: Any, path: str, *, host: str) -> list[Json]:
@@ -37,17 +41,17 @@ async def pages(client: Any, path: str, *, host: str) -> list[Json]:
     return items
 
 
-async def post(client: Any, path: str, *, host: str) -> Json:
+async def post(client: Any, path: str, *, host: str, body: Json | None = None) -> Json:
     """The answer of an action that only reads, e.g. `<account>/listKeys`."""
-    return await send(client, "POST", path, host=host)
+    return await send(client, "POST", path, host=host, body=body)
 
 
-async def send(client: Any, method: str, path: str, *, host: str) -> Json:
+async def send(client: Any, method: str, path: str, *, host: str, body: Json | None = None) -> Json:
     """One request; `path` an id without api-version, or an absolute URL as the service gave it. An empty answer
     is an empty object."""
     # The SDK's own default version, which it doesn't publish; an operation's request would carry the same.
     version = {} if path.startswith("https://") else {"api-version": client._config.api_version}
-    request = HttpRequest(method, path, params=version, headers={"Accept": "application/json"})
+    request = HttpRequest(method, path, params=version, headers={"Accept": "application/json"}, json=body)
     return await answers.judged(_sent(client, request), host=host)
 
 

@@ -15,11 +15,15 @@ from controller.cloud import (
     apps,
     arm,
     calls,
+    circuit,
     endpoint,
     environments,
     files,
+    gate,
     groups,
     ids,
+    lease,
+    pacing,
     port,
     secret,
     share_calls,
@@ -32,6 +36,7 @@ from controller.model import kinds, observed
 NOWHERE = "00000000-0000-0000-0000-000000000000"
 
 _Write = Callable[[sessions.Session, ids.Id, Any], Awaitable[None]]
+_Delete = Callable[[sessions.Session, ids.Id], Awaitable[None]]
 
 _CREATE: Mapping[kinds.Kind, _Write] = {
     kinds.Kind.GROUP: groups.create,
@@ -53,6 +58,14 @@ _UPDATE: Mapping[kinds.Kind, _Write] = {
     kinds.Kind.STORAGE: environments.put_storage,
     kinds.Kind.APP: apps.update,
 }
+_DELETE: Mapping[kinds.Kind, _Delete] = {
+    kinds.Kind.ACCOUNT: accounts.delete_account,
+    kinds.Kind.SHARE: accounts.delete_share,
+    kinds.Kind.WORKSPACE: workspace_writes.delete,
+    kinds.Kind.ENVIRONMENT: environments.delete,
+    kinds.Kind.STORAGE: environments.delete_storage,
+    kinds.Kind.APP: apps.delete,
+}
 
 
 class Azure:
@@ -65,18 +78,41 @@ class Azure:
         credential: AsyncTokenCredential | None = None,
         wrap: sessions.Wrap | None = None,
         pace: share_calls.Pace | None = None,
+        fence: gate.Fence | None = None,
+        clock: pacing.Clock | None = None,
     ) -> None:
         """`cloud` is ARM's address, None for the public one; raises ValueError unless it is https. Sends nothing.
 
-        `wrap` puts something between the SDK and the wire; `pace` is how requests to a share are repeated.
+        `wrap` puts something between the SDK and the wire; `pace` is how requests to a share are repeated; `fence` is
+        called just before each writing request is sent, and stops it by raising OutcomeError; `clock` is that of
+        the pace of requests to ARM.
         """
-        self._session = sessions.Session(cloud, credential=credential, wrap=wrap)
+        self._session = sessions.Session(cloud, credential=credential, wrap=wrap, fence=fence, clock=clock)
         self._pace = pace
+
+    @property
+    def fence(self) -> gate.Fence | None:
+        """What is asked just before each writing request is sent; it raises OutcomeError to stop it."""
+        return self._session.fence
+
+    @fence.setter
+    def fence(self, fence: gate.Fence | None) -> None:
+        self._session.fence = fence
 
     @property
     def calls(self) -> calls.Calls:
         """Tells of each request."""
         return self._session.calls
+
+    @property
+    def pacing(self) -> pacing.Pacing:
+        """Tells of each request to ARM that had to wait for its turn."""
+        return self._session.pacing
+
+    @property
+    def circuits(self) -> circuit.Circuits:
+        """Tells when a subscription is given up for a while."""
+        return self._session.circuits
 
     @property
     def writes(self) -> writes.Writes:
@@ -98,6 +134,23 @@ class Azure:
 
     async def update(self, kind: kinds.Kind, resource_id: str, body: Mapping[str, Any]) -> None:
         await self._write(_UPDATE[kind], resource_id, body)
+
+    async def delete(self, kind: kinds.Kind, resource_id: str) -> None:
+        if kind not in _DELETE:
+            raise ValueError(f"a {kind.label} is never deleted: {resource_id}")
+        call = _DELETE[kind](self._session, ids.parse(resource_id))
+        try:
+            await answers.judged(call, host=self._session.host)
+        except answers.Refused as refused:
+            if not arm.absent(refused):
+                raise
+
+    async def listed(self, kind: kinds.Kind, scope: str) -> tuple[observed.Resource, ...]:
+        return await self._list(kind, ids.listing(kind, scope))
+
+    async def register(self, namespace: str, subscription: str) -> None:
+        call = groups.register(self._session, subscription, namespace)
+        await answers.judged(call, host=self._session.host)
 
     async def revisions(self, app_id: str) -> tuple[observed.Resource, ...]:
         items = await self._list(kinds.Kind.APP, f"{app_id}/revisions")
@@ -128,6 +181,10 @@ class Azure:
             pace=self._pace,
         )
 
+    def lease(self, url: str) -> lease.Lease:
+        """The timed lease on the share at `url`. Sends nothing."""
+        return lease.Lease(url, cloud=self._session)
+
     async def check(self, url: str) -> observed.Check:
         return await endpoint.check(self._session.plain(), url)
 
@@ -138,6 +195,25 @@ class Azure:
         client = await self._session.groups(NOWHERE)
         path = f"{arm_address}/subscriptions?api-version=2022-12-01"
         return tuple(observed.Resource(one) for one in await arm.pages(client, path, host=self._session.host))
+
+    async def profile_types(self, subscription: str, location: str) -> tuple[observed.Resource, ...]:
+        types = "availableManagedEnvironmentsWorkloadProfileTypes"
+        return await self._list(kinds.Kind.ENVIRONMENT, f"{_region(subscription, location)}/{types}")
+
+    async def usages(self, subscription: str, location: str) -> tuple[observed.Resource, ...]:
+        return await self._list(kinds.Kind.ENVIRONMENT, f"{_region(subscription, location)}/usages")
+
+    async def environment_usages(self, environment_id: str) -> tuple[observed.Resource, ...]:
+        return await self._list(kinds.Kind.ENVIRONMENT, f"{environment_id}/usages")
+
+    async def name_available(self, subscription: str, name: str) -> str | None:
+        path = f"/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability"
+        client = await self._client(kinds.Kind.ACCOUNT, path)
+        asked = {"name": name, "type": str(kinds.Kind.ACCOUNT)}
+        answer = await arm.post(client, path, host=self._session.host, body=asked)
+        if answer.get("nameAvailable"):
+            return None
+        return str(answer.get("message") or answer.get("reason") or "not available")
 
     async def close(self) -> None:
         await self._session.close()
@@ -167,6 +243,12 @@ class Azure:
             case kinds.Kind.ENVIRONMENT | kinds.Kind.STORAGE | kinds.Kind.APP | kinds.Kind.REVISION:
                 return await self._session.apps(subscription)
         raise ValueError(f"{kind} is no resource of Azure")
+
+
+def _region(subscription: str, location: str) -> str:
+    """What Container Apps offers in a region; `location` in either form, `westus3` or `West US 3`."""
+    code = location.lower().replace(" ", "").replace("(", "").replace(")", "")
+    return f"/subscriptions/{subscription}/providers/Microsoft.App/locations/{code}"
 
 
 def connect(cloud: str | None = None, *, credential: AsyncTokenCredential | None = None) -> port.Cloud:

@@ -48,6 +48,10 @@ _WORDS = {
         "restart",
         "activate",
         "deactivate",
+        "register",
+        "checkNameAvailability",
+        "usages",
+        "availableManagedEnvironmentsWorkloadProfileTypes",
     )
 }
 """Types and actions as ARM's paths have them, by lower case. What isn't here is `OTHER`: no name gets through."""

@@ -28,3 +28,17 @@ async def put_storage(cloud: session.Session, target: ids.Id, body: Any) -> None
     environment, storage = target.names
     client = await cloud.apps(target.subscription)
     await client.managed_environments_storages.create_or_update(target.group, environment, storage, body)
+
+
+async def delete(cloud: session.Session, target: ids.Id) -> None:
+    """DELETE: 202 while it goes, which takes a quarter of an hour; 204 for one that isn't there."""
+    (environment,) = target.names
+    client = await cloud.apps(target.subscription)
+    await client.managed_environments.begin_delete(target.group, environment, polling=False)
+
+
+async def delete_storage(cloud: session.Session, target: ids.Id) -> None:
+    """DELETE: 200."""
+    environment, storage = target.names
+    client = await cloud.apps(target.subscription)
+    await client.managed_environments_storages.delete(target.group, environment, storage)

@@ -45,6 +45,10 @@ _CODES: Mapping[str, _Row] = {
     "containerappoperationinprogress": _IN_OPERATION,  # recorded: containerapp-patch-409-in-progress
     "containerapplockconflict": _IN_OPERATION,
     "managedenvironmentoperationinprogress": _IN_OPERATION,
+    # Deleting what something else still stands on: it goes first. All assumed.
+    "managedenvironmentnotempty": _BUSY,
+    "managedenvironmentstorageinuse": _BUSY,
+    "workloadprofileinuse": _BUSY,
     # 404s on a write: what it stands on went away, the next look makes it again.
     "resourcegroupnotfound": _DEPENDENCY,  # recorded: resourcegroup-get-notfound
     "parentresourcenotfound": _DEPENDENCY,
@@ -58,8 +62,11 @@ _CODES: Mapping[str, _Row] = {
     "featurenotsupportedforaccount": _INVALID,
     "sharehassnapshots": _INVALID,
     "storageaccountalreadytaken": _INVALID._replace(remedy="the name belongs to another subscription: choose another"),
-    "missingsubscriptionregistration": _FORBIDDEN._replace(
-        remedy="register the resource provider: az provider register --namespace <provider>"
+    "missingsubscriptionregistration": _Row(  # documented: ARM's common errors
+        outcome.Stalled,
+        Reason.NOT_REGISTERED,
+        slowly=True,
+        remedy="register the resource provider: az provider register --namespace <provider>",
     ),
     "scopelocked": _FORBIDDEN._replace(remedy="remove the lock on the resource"),
     "readonlydisabledsubscription": _FORBIDDEN._replace(remedy="enable the subscription"),
@@ -81,6 +88,7 @@ _CODES: Mapping[str, _Row] = {
     "zonalallocationfailed": _QUOTA,
     "overconstrainedallocationrequest": _QUOTA,
     "insufficientcapacity": _QUOTA,
+    "nocapacity": _QUOTA,
     # The data plane of Azure Files.
     "sharingviolation": _BUSY,
     "filelockconflict": _BUSY,
@@ -103,13 +111,13 @@ def classify(status: int, code: str, message: str, headers: Mapping[str, str]) -
 
     Order: throttling, authentication, the table of codes, quota by its words, then the status alone.
     """
-    after = _after(headers, message)
+    seconds = after(headers, message)
     told = _told(status, code, message)
     if status == 429:
-        return outcome.Waiting(Reason.THROTTLED, told, after)
+        return outcome.Waiting(Reason.THROTTLED, told, seconds)
     if status == 401:
         return outcome.Transient(
-            Reason.AUTHENTICATION_FAILED, f"{told}; the token was dropped, the next call asks for a fresh one", after
+            Reason.AUTHENTICATION_FAILED, f"{told}; the token was dropped, the next call asks for a fresh one", seconds
         )
     row = _row(status, code, message)
     if row.remedy:
@@ -117,8 +125,8 @@ def classify(status: int, code: str, message: str, headers: Mapping[str, str]) -
     if row.outcome is outcome.Stalled:
         return outcome.Stalled(row.reason, told, slowly=row.slowly)
     if row.outcome is outcome.Waiting:
-        return outcome.Waiting(row.reason, told, after)
-    return outcome.Transient(row.reason, told, after)
+        return outcome.Waiting(row.reason, told, seconds)
+    return outcome.Transient(row.reason, told, seconds)
 
 
 def _row(status: int, code: str, message: str) -> _Row:
@@ -146,7 +154,7 @@ def shortened(message: str) -> str:
     return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
 
 
-def _after(headers: Mapping[str, str], message: str) -> float | None:
+def after(headers: Mapping[str, str], message: str) -> float | None:
     """Seconds to wait: `retry-after-ms`, `x-ms-retry-after-ms`, `Retry-After` (seconds or a date), or the text,
     which is all a tenant's throttle gives (recorded: arm-429-throttled)."""
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):

@@ -1,4 +1,4 @@
-"""Writes of resource groups. Both are answered when they are done."""
+"""Writes of resource groups and subscriptions. A group's are answered when they are done."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ async def update(cloud: session.Session, target: ids.Id, body: Any) -> None:
     """PATCH."""
     client = await cloud.groups(target.subscription)
     await client.resource_groups.update(target.group, body)
+
+
+async def register(cloud: session.Session, subscription: str, namespace: str) -> None:
+    """POST `/subscriptions/S/providers/N/register`: 200 at once, `registrationState: Registering` for minutes
+    (documented: Providers - Register)."""
+    client = await cloud.groups(subscription)
+    await client.providers.register(namespace)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from controller.model import kinds
+
 _FIXED = ("subscriptions", "resourcegroups", "providers")
 
 
@@ -27,6 +29,14 @@ def parse(resource_id: str) -> Id:
     if len(segments) < 4 or len(segments) % 2 or fixed not in (_FIXED, _FIXED[:2]):
         raise ValueError(f"not the id of a resource in a resource group: {resource_id}")
     return Id(segments[1], segments[3], tuple(segments[7::2]))
+
+
+def listing(kind: kinds.Kind, scope: str) -> str:
+    """Where everything of `kind` is listed: in the subscription or resource group `scope`, or below the resource."""
+    if kind is kinds.Kind.GROUP:
+        return f"{scope}/resourcegroups"
+    in_provider = len(scope.strip("/").split("/")) <= 4
+    return f"{scope}/providers/{kind}" if in_provider else f"{scope}/{kind.rpartition('/')[2]}"
 
 
 def subscription(path: str) -> str:

@@ -57,6 +57,17 @@ class Cloud(Protocol):
     async def update(self, kind: Kind, resource_id: str, body: Mapping[str, Any]) -> None:
         """PATCH. For kinds without a PATCH: PUT."""
 
+    async def delete(self, kind: Kind, resource_id: str) -> None:
+        """Begins a DELETE; no error for what is absent. Raises ValueError for what is never deleted: resource groups,
+        and kinds that go with their parent."""
+
+    async def listed(self, kind: Kind, scope: str) -> tuple[observed.Resource, ...]:
+        """Everything of `kind` in the subscription or resource group whose id `scope` is, or below the resource;
+        empty where that is absent."""
+
+    async def register(self, namespace: str, subscription: str) -> None:
+        """Begins to register a resource provider, e.g. `Microsoft.App`, in a subscription, by its GUID."""
+
     async def revisions(self, app_id: str) -> tuple[observed.Resource, ...]:
         """Oldest first."""
 
@@ -76,6 +87,27 @@ class Cloud(Protocol):
         """GET `url` once, as a client of the app would; never raises for what the app answers."""
 
     async def close(self) -> None: ...
+
+
+class Facts(Protocol):
+    """What a cloud offers and what is left of it: read before anything is written. `subscription` is a GUID, `location`
+    a region in either form, `westus3` or `West US 3`."""
+
+    async def profile_types(self, subscription: str, location: str) -> tuple[observed.Resource, ...]:
+        """The workload profile types of a region: `name`, and in `properties` category, cores, memoryGiB and, on those
+        with GPUs, gpus (recorded: location-workloadprofile-types-gpu). Consumption-GPU-* types were never seen in it,
+        so an absence of one of those proves nothing."""
+
+    async def usages(self, subscription: str, location: str) -> tuple[observed.Resource, ...]:
+        """What the subscription uses of its quotas in a region. `body`: `{name: {value, localizedValue}, currentValue,
+        limit}` (recorded: managedenv-usages); values ManagedEnvironmentCount, SubscriptionDedicatedNCA100Gpus, …"""
+
+    async def environment_usages(self, environment_id: str) -> tuple[observed.Resource, ...]:
+        """The same of one environment's quotas: ManagedEnvironmentConsumptionT4Gpus, … Empty when it is absent."""
+
+    async def name_available(self, subscription: str, name: str) -> str | None:
+        """None when a storage account can be called so, else why not, in the service's words (documented: Storage
+        Accounts - Check Name Availability)."""
 
 
 class ShareSession(Protocol):

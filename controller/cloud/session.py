@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import HttpRequest
 from azure.mgmt.appcontainers.aio import ContainerAppsAPIClient
 from azure.mgmt.loganalytics.aio import LogAnalyticsManagementClient
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 from azure.mgmt.storage.aio import StorageManagementClient
 
-from controller.cloud import answers, calls, credentials, network, policies, writes
+from controller.cloud import answers, calls, circuit, credentials, gate, network, pacing, policies, writes
 from controller.model import conditions, outcome
 
 PUBLIC = "https://management.azure.com"
@@ -39,7 +39,7 @@ Client = TypeVar(
 )
 
 
-Transport = AsyncHttpTransport[Any, Any]
+Transport = gate.Transport
 Wrap = Callable[[Transport], Transport]
 """Puts something between the SDK and the wire: sees each request to ARM and Azure Files, whole."""
 
@@ -57,18 +57,29 @@ class Endpoints:
 class Session:
     """Everything that is shared between calls. `cloud` is ARM's address, None for the public one.
 
-    Without `credential` it is DefaultAzureCredential at the cloud's own authority. Raises ValueError for an address
-    that isn't https: tokens are never sent in the clear.
+    Without `credential` it is DefaultAzureCredential at the cloud's own authority. All requests to ARM share `pacing`
+    and `circuits`; what `wrap` gives sees only what is really sent. `fence` may be set at any time. Raises ValueError
+    for an address that isn't https: tokens are never sent in the clear.
     """
 
     def __init__(
-        self, cloud: str | None = None, *, credential: AsyncTokenCredential | None = None, wrap: Wrap | None = None
+        self,
+        cloud: str | None = None,
+        *,
+        credential: AsyncTokenCredential | None = None,
+        wrap: Wrap | None = None,
+        fence: gate.Fence | None = None,
+        clock: pacing.Clock | None = None,
     ) -> None:
         if cloud is not None and urlsplit(cloud).scheme != "https":
             raise ValueError(f"the cloud's address must begin with https://, not {cloud}")
         self._cloud = (cloud or PUBLIC).rstrip("/")
         self._given = credential
         self._wrap = wrap
+        self.fence = fence
+        clock = clock or pacing.Clock()
+        self.pacing = pacing.Pacing(clock)
+        self.circuits = circuit.Circuits(self.host, now=clock.now)
         self.writes = writes.Writes()
         self.calls = calls.Calls()
         self._lock = asyncio.Lock()
@@ -101,13 +112,18 @@ class Session:
         made = AioHttpTransport(
             session=self._shared(), session_owner=False, connection_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT
         )
-        return self._wrap(made) if self._wrap else made
+        inner = self._wrap(made) if self._wrap else made
+        return gate.Gate(inner, pacing=self.pacing, circuits=self.circuits, fence=lambda: self.fence)
 
     def plain(self) -> aiohttp.ClientSession:
         """A session for requests to what the user runs: no credential, no kept connection."""
         if self._plain is None:
             self._plain = network.session(self._trust, for_sdk=False)
         return self._plain
+
+    async def credential(self) -> AsyncTokenCredential:
+        """The one that every client signs in with. Raises OutcomeError where the cloud can't be asked for its own."""
+        return self._authenticated(await self.endpoints())
 
     async def endpoints(self) -> Endpoints:
         """Asked of the cloud once; the public one is known. Raises OutcomeError."""

@@ -19,3 +19,10 @@ async def update(cloud: session.Session, target: ids.Id, body: Any) -> None:
     (workspace,) = target.names
     client = await cloud.workspaces(target.subscription)
     await client.workspaces.update(target.group, workspace, body)
+
+
+async def delete(cloud: session.Session, target: ids.Id) -> None:
+    """DELETE: 200. The service can bring it back for two weeks (documented: soft-delete)."""
+    (workspace,) = target.names
+    client = await cloud.workspaces(target.subscription)
+    await client.workspaces.begin_delete(target.group, workspace, polling=False)

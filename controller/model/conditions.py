@@ -46,6 +46,12 @@ class Reason:
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     CHECK_FAILED = "CheckFailed"
     SECRET_NOT_FOUND = "SecretNotFound"
+    CIRCUIT_OPEN = "CircuitOpen"
+    REGISTERING = "Registering"
+    NOT_REGISTERED = "NotRegistered"
+    NOT_FOUND = "NotFound"
+    SUSPENDED = "Suspended"
+    NOT_LEADER = "NotLeader"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,13 @@ behaviour doesn't exist yet accepts its default and refuses the rest with a mess
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     Strict,
@@ -22,7 +25,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from controller.model import fields
+from controller.model import fields, pointers
 from controller.model.fields import given, not_yet, one_of
 
 API_VERSION = "acaops/v1"
@@ -156,10 +159,11 @@ class EnvironmentSpec(Model):
     """The managed environment."""
     tags: fields.Tags = Field(default_factory=dict)
     """Tags for the account, the workspace and the environment, when acaops creates them. At most 40."""
-    mode: Annotated[Literal["Manage"], not_yet("mode Observe", one_of("Observe"))] = "Manage"
-    """Manage: make Azure look like this. Observe: not yet."""
-    deletion_policy: Annotated[Literal["Retain"], not_yet("deletionPolicy Delete", one_of("Delete"))] = "Retain"
-    """Retain: the resources stay when this object goes. Delete: not yet."""
+    mode: Literal["Manage", "Observe"] = "Manage"
+    """Manage: make Azure look like this. Observe: read, compare and report what differs; write nothing."""
+    deletion_policy: Literal["Delete", "Retain"] = "Retain"
+    """What happens to the resources when this object is deleted or pruned. Retain: they stay. Delete: those acaops
+    created go, with the data on the share; the resource group and what was adopted stay."""
 
 
 class Environment(Model):
@@ -177,13 +181,54 @@ class Environment(Model):
 
 class Identity(Model):
     type: Annotated[
-        Literal["None"],
-        not_yet(
-            "a managed identity",
-            one_of("SystemAssigned", "UserAssigned", "SystemAssigned,UserAssigned", "SystemAssigned, UserAssigned"),
-        ),
+        Literal["None", "SystemAssigned", "UserAssigned", "SystemAssigned,UserAssigned"],
+        BeforeValidator(fields.unspaced),
     ] = "None"
-    """None. System-assigned and user-assigned: not yet."""
+    """The managed identities the app has. None: leave those alone that it has. The others are added to what it has; one
+    that somebody else assigned stays."""
+    user_assigned: Annotated[tuple[fields.IdentityId, ...], Strict(False)] = ()
+    """The resource ids of the user-assigned identities."""
+
+    @field_validator("user_assigned")
+    @classmethod
+    def _no_identity_twice(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        fields.refuse(((index,), f"identity {name!r} is there twice") for index, name in fields.duplicates(value))
+        return value
+
+    @model_validator(mode="after")
+    def _type_fits_the_list(self) -> Identity:
+        fields.refuse(self._list_problems())
+        return self
+
+    @property
+    def system(self) -> bool:
+        return "SystemAssigned" in self.type
+
+    def _list_problems(self) -> Iterable[tuple[fields.Loc, str]]:
+        listed = "UserAssigned" in self.type
+        if listed and not self.user_assigned:
+            yield (), f"type {self.type} needs userAssigned: the identities' resource ids"
+        if self.user_assigned and not listed:
+            yield ("userAssigned",), f"type is {self.type}: user-assigned identities need UserAssigned in it"
+
+
+class Registry(Model):
+    server: fields.Server
+    """The registry's host, e.g. myregistry.azurecr.io."""
+    identity: Literal["system"] | fields.IdentityId
+    """The identity that pulls: `system`, or the resource id of one in identity.userAssigned. It needs the role AcrPull
+    on the registry; one of the system can be given it only once the app is there."""
+
+
+class Suspend(Model):
+    reason: fields.Remark
+    """Why, for whoever reads the status."""
+    until: fields.Moment | None = None
+    """When it ends by itself: RFC 3339 with its zone, like 2026-11-22T18:00:00Z. null: when this is removed."""
+
+    def in_force(self, now: datetime) -> bool:
+        """Whether the app is suspended at `now` (aware)."""
+        return self.until is None or now < self.until
 
 
 class Content(Model):
@@ -317,10 +362,10 @@ class AppSpec(Model):
     """The container app to use or create. null: `aiacaapp` and five characters of the resource group."""
     image: fields.ImageName
     """The container image."""
-    registries: Annotated[tuple[()], Strict(False), not_yet("a private registry", given)] = ()
-    """Private registries to pull from. Not yet."""
+    registries: Annotated[tuple[Registry, ...], Strict(False)] = ()
+    """Private registries to pull from by a managed identity of the app. Registries that others set up stay."""
     identity: Identity = Identity()
-    """The app's managed identity."""
+    """The app's managed identities."""
     workload_profile_name: fields.ProfileName = "GPU"
     """The environment's profile to run on, or Consumption."""
     commands: Annotated[tuple[fields.Line, ...], Strict(False), Field(min_length=1)]
@@ -361,18 +406,24 @@ class AppSpec(Model):
     """The pause after a failure that may pass. null: growing, from 0.75 s to 15 min."""
     timeout: fields.Duration = 300.0
     """The most one pass over this app may take."""
-    depends_on: Annotated[tuple[()], Strict(False), not_yet("dependsOn", given)] = ()
-    """Apps to wait for. Not yet."""
-    drift: Annotated[Literal["Correct"], not_yet("drift Report", one_of("Report"))] = "Correct"
-    """Correct: what somebody changed in Azure is put back. Report: not yet."""
-    mode: Annotated[Literal["Manage"], not_yet("mode Observe", one_of("Observe"))] = "Manage"
-    """Manage: make Azure look like this. Observe: not yet."""
-    suspend: Annotated[None, not_yet("suspend", given)] = None
-    """Pause this app. Not yet."""
-    deletion_policy: Annotated[Literal["Retain"], not_yet("deletionPolicy Delete", one_of("Delete"))] = "Retain"
-    """Retain: the container app stays when this object goes. Delete: not yet."""
-    ignore: Annotated[tuple[()], Strict(False), not_yet("ignore", given)] = ()
-    """JSON pointers left to other writers. Not yet."""
+    depends_on: Annotated[tuple[fields.ObjectName, ...], Strict(False)] = ()
+    """Other InferenceApps, by their names here, that must be Ready before anything is written for this one."""
+    drift: Literal["Correct", "Report"] = "Correct"
+    """Correct: what somebody changed in Azure is put back. Report: it is shown, and stays until the YAML changes; then
+    all that differs is written. A container app that is missing is made in any case."""
+    mode: Literal["Manage", "Observe"] = "Manage"
+    """Manage: make Azure look like this. Observe: read, compare and report what differs; write nothing."""
+    suspend: Suspend | None = None
+    """Write nothing for this app for a while; it is still read, compared and reported."""
+    deletion_policy: Literal["Delete", "Retain"] = "Delete"
+    """What happens to the container app when this object is deleted or pruned. Delete: it goes, if acaops created it;
+    an adopted one stays. Retain: it stays."""
+    ignore: Annotated[tuple[Annotated[str, AfterValidator(pointers.checked)], ...], Strict(False)] = ()
+    """JSON pointers into the container app as Azure has it, left to other writers: sent when the app is created, never
+    compared or overwritten later, like `/properties/template/scale/maxReplicas`, `/tags/team` or
+    `/properties/template/containers/0/env/LOG_LEVEL`. In lists, an entry is named by its name, or by its position among
+    those the YAML makes. A pointer to what acaops doesn't write has no effect. Adding one into the template, or taking one
+    away, makes one new revision."""
     tags: fields.Tags = Field(default_factory=dict)
     """Tags for the container app. At most 40."""
 
@@ -391,6 +442,23 @@ class AppSpec(Model):
     def _no_secret_twice(cls, value: tuple[Secret, ...]) -> tuple[Secret, ...]:
         fields.refuse(_twice(value, what="secret"))
         return value
+
+    @field_validator("depends_on")
+    @classmethod
+    def _no_app_twice(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        fields.refuse(((index,), f"{name!r} is there twice") for index, name in fields.duplicates(value))
+        return value
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> AppSpec:
+        fields.refuse(_registry_problems(self.registries, self.identity))
+        fields.refuse(_ignore_problems(self.ignored, variables=len(self.env)))
+        return self
+
+    @property
+    def ignored(self) -> tuple[pointers.Tokens, ...]:
+        """`ignore`, each pointer as its tokens."""
+        return tuple(pointers.tokens(pointer) for pointer in self.ignore)
 
     @field_validator("env")
     @classmethod
@@ -431,6 +499,29 @@ def _tidy(node: Any) -> Any:
     if node.get("pattern") == fields.DURATION_JSON_PATTERN and "default" in node:
         node = node | {"default": fields.duration(node["default"])}
     return {key: _tidy(value) for key, value in node.items() if key != "title" or not isinstance(value, str)}
+
+
+def _registry_problems(registries: Iterable[Registry], identity: Identity) -> Iterable[tuple[fields.Loc, str]]:
+    listed = list(registries)
+    for index, server in fields.duplicates(registry.server for registry in listed):
+        yield ("registries", index, "server"), f"registry {server!r} is there twice"
+    assigned = {one.lower() for one in identity.user_assigned}
+    for index, registry in enumerate(listed):
+        place = ("registries", index, "identity")
+        if registry.identity == "system" and not identity.system:
+            yield place, f"'system' needs SystemAssigned in identity.type, which is {identity.type}"
+        if registry.identity != "system" and registry.identity.lower() not in assigned:
+            yield place, f"{registry.identity!r} isn't in identity.userAssigned"
+
+
+def _ignore_problems(ignored: Iterable[pointers.Tokens], *, variables: int) -> Iterable[tuple[fields.Loc, str]]:
+    """A position in the container's env counts what the YAML has: what follows there is acaops's own."""
+    for at, path in enumerate(ignored):
+        position = (
+            pointers.index(path[5]) if path[2:3] == ("containers",) and path[4:5] == ("env",) and path[5:] else None
+        )
+        if position is not None and position >= variables:
+            yield ("ignore", at), f"env has {variables} entries: name the variable, or a position below {variables}"
 
 
 def _twice(named: Iterable[WorkloadProfile | Secret], *, what: str) -> Iterable[tuple[fields.Loc, str]]:

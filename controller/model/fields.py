@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import (
@@ -22,11 +23,14 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
+from controller.model import moments
+
 Loc = tuple[str | int, ...]
 
 _DURATION = re.compile(
     r"(?=[0-9])" + "".join(rf"(?:([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?){unit})?" for unit in ("h", "m", "s", "ms"))
 )
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _UNITS = (3600.0, 60.0, 1.0, 0.001)
 DURATION_JSON_PATTERN = r"^(?=[0-9])([0-9.]+h)?([0-9.]+m)?([0-9.]+s)?([0-9.]+ms)?$"
 
@@ -69,6 +73,11 @@ def not_yet(what: str, planned: Callable[[Any], bool]) -> BeforeValidator:
 def one_of(*words: str) -> Callable[[Any], bool]:
     """For `not_yet`: the value is one of these words."""
     return lambda value: isinstance(value, str) and value in words
+
+
+def unspaced(value: Any) -> Any:
+    """Words with a blank after their commas, as Azure writes them, without it."""
+    return value.replace(", ", ",") if isinstance(value, str) else value
 
 
 def given(value: Any) -> bool:
@@ -146,6 +155,26 @@ class Seconds:
         if self.whole and parsed % 1:
             raise refusal(f"{value} must be whole seconds")
         return parsed
+
+
+class Instant:
+    """For `Annotated[datetime, ...]`: written as RFC 3339 with its zone, kept aware, to the second."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        written = core_schema.plain_serializer_function_ser_schema(moments.rfc3339, when_used="json")
+        return core_schema.no_info_plain_validator_function(self._check, serialization=written)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "format": "date-time"}
+
+    def _check(self, value: Any) -> datetime:
+        match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
+        try:
+            if match:
+                return datetime.fromisoformat(f"{match[1]}T{match[2]}{match[3].upper().replace('Z', '+00:00')}")
+        except ValueError:
+            pass
+        raise refusal(f"{value!r} is no time: write RFC 3339 with its zone, like 2026-11-22T18:00:00Z")
 
 
 def _memory(value: str) -> str:
@@ -258,6 +287,7 @@ def duplicates(names: Iterable[str]) -> list[tuple[int, str]]:
 
 
 Duration = Annotated[float, Seconds()]
+Moment = Annotated[datetime, Instant()]
 Memory = Annotated[str, AfterValidator(_memory), Field(json_schema_extra={"pattern": r"^[0-9]+(\.[0-9]+)?Gi$"})]
 Target = Annotated[str, AfterValidator(_target)]
 MountPath = Annotated[str, AfterValidator(_mount_path)]
@@ -307,6 +337,20 @@ ProfileName = Annotated[
     str, Text(r"[A-Za-z]([-A-Za-z0-9_]*[A-Za-z0-9])?", "letters, digits, - and _, a letter first", most=60)
 ]
 VariableName = Annotated[str, Text(r"[-._A-Za-z][-._A-Za-z0-9]*", "letters, digits, - . _, no digit first", most=512)]
+IdentityId = Annotated[
+    str,
+    Text(
+        r"/[sS]ubscriptions/[^/\s]+/[rR]esource[gG]roups/[^/\s]+/[pP]roviders/[mM]icrosoft\.[mM]anaged[iI]dentity"
+        r"/[uU]ser[aA]ssigned[iI]dentities/[^/\s]+",
+        "the resource id of a user-assigned identity",
+        most=1024,
+    ),
+]
+Server = Annotated[
+    str,
+    Text(r"[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?(:[0-9]{1,5})?", "a host, like myregistry.azurecr.io", most=255),
+]
+Remark = Annotated[str, Text(r"[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*", "one line of text", most=240)]
 ImageName = Annotated[
     str, Text(r"[a-zA-Z0-9][!-~]*", "an image reference like docker.io/library/python:3.11", most=1024)
 ]

@@ -89,7 +89,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Stack:
-    """The resources of one Environment. `keys` are digests of the account's keys, None while they can't be read."""
+    """The resources of one Environment. `keys` are digests of the account's keys, None while they can't be read.
+
+    `storages` are all environment storages as listed. `mounted` are the lower-case names of those that the template of
+    an app or of a listed revision in the environment names, None where that wasn't read.
+    """
 
     group: Resource | None = None
     account: Resource | None = None
@@ -99,6 +103,8 @@ class Stack:
     environment: Resource | None = None
     storage: Resource | None = None
     keys: tuple[str, ...] | None = None
+    storages: tuple[Resource, ...] = ()
+    mounted: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ APPLIED = "acaops-applied"
 HEALTHY = "acaops-healthy"
 COMMIT = "acaops-commit"
 STORAGE_KEY = "acaops-storage-key"
+DELETION = "acaops-deletion"
 
 CREATED = "created"
 ADOPTED = "adopted"

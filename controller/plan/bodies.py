@@ -6,11 +6,12 @@ where changing it would hurt (location, sku, quota).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from controller.model import desired, identity
+from controller.model import desired, identity, tags
 from controller.plan import actions
 
 Json = dict[str, Any]
@@ -27,13 +28,25 @@ class Wanted:
     tags: Mapping[str, str] = field(default_factory=dict)
     note: Mapping[str, str] = field(default_factory=dict)
 
+    def recorded(self, owned: Mapping[str, Any]) -> Wanted:
+        """With a note of what is owned: a difference while it still holds was made by somebody else."""
+        return replace(self, note={**self.note, tags.APPLIED: applied(owned)})
+
+
+def applied(owned: Mapping[str, Any]) -> str:
+    """The digest of everything owned, to tell drift from a change. Secrets count by their stored names."""
+    return tags.digest(json.dumps(owned, sort_keys=True, default=lambda _: None))
+
 
 def group(environment: desired.Environment) -> Wanted:
     return Wanted(create={"location": environment.spec.location})
 
 
-def account(environment: desired.Environment, *, location: str | None) -> Wanted:
+def account(environment: desired.Environment, *, location: str | None, key: tags.MountKey | None) -> Wanted:
+    """`key` is the environment storage to put on record, once it is there. The tags are all that is owned."""
     storage = environment.spec.storage
+    ours = {**environment.spec.tags, tags.DELETION: environment.spec.deletion_policy}
+    ours |= {tags.STORAGE_KEY: str(key)} if key else {}
     return Wanted(
         create={
             "location": location,
@@ -46,8 +59,8 @@ def account(environment: desired.Environment, *, location: str | None) -> Wanted
             },
         },
         immutable=_said(environment, location) | ({"sku": {"name": storage.sku}} if _set(storage, "sku") else {}),
-        tags=environment.spec.tags,
-    )
+        tags=ours,
+    ).recorded({"tags": ours})
 
 
 def file_service() -> Wanted:
@@ -68,7 +81,7 @@ def workspace(environment: desired.Environment, *, location: str | None) -> Want
         create={"location": location, "properties": {"sku": {"name": "PerGB2018"}, "retentionInDays": 30}},
         immutable=_said(environment, location),
         tags=environment.spec.tags,
-    )
+    ).recorded({"tags": dict(environment.spec.tags)})
 
 
 def managed_environment(
@@ -96,7 +109,7 @@ def managed_environment(
         owned={"properties": {"workloadProfiles": profiles}},
         immutable=_said(environment, location),
         tags=environment.spec.tags,
-    )
+    ).recorded({"workloadProfiles": profiles})
 
 
 def storage(names: identity.Names, *, account_id: str, key: str) -> Wanted:

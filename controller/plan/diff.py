@@ -1,7 +1,8 @@
 """Owned fields against live ones: what differs, and the value to send that keeps what others put there.
 
 Only what `wanted` names is looked at. Lists of named things are compared by name and keep foreign entries, `env` is
-compared by name and wholly ours; all other lists are compared and replaced whole. None asks for a field's absence.
+compared by name and wholly ours; all other lists are compared and replaced whole. None asks for a field's absence, {}
+for its presence.
 The service's spelling is not a difference: see `same`.
 """
 
@@ -23,6 +24,7 @@ KEYED = {
     "rules": ("name",),
     "probes": ("type",),
     "volumeMounts": ("mountPath", "volumeName"),
+    "registries": ("server",),
 }
 """Lists the service treats as a whole but people treat as sets of named things, and what names an entry: a live one
 is found by the first name, else by the next, as a mount whose path was changed."""
@@ -39,7 +41,16 @@ SERVER_SET: Mapping[str, Any] = {"imageType": "ContainerImage", "enableFips": Fa
 OVERWRITTEN = ("ephemeralStorage",)
 """Fields the service computes whatever is sent."""
 
-CASELESS = ("environmentId", "workloadProfileName", "activeRevisionsMode", "transport", "location", "type", "scheme")
+CASELESS = (
+    "environmentId",
+    "workloadProfileName",
+    "activeRevisionsMode",
+    "transport",
+    "location",
+    "type",
+    "scheme",
+    "identity",
+)
 """Strings the service gives back in its own casing; so are all whose key ends in `Type`."""
 
 DEFAULTS: Mapping[str, Any] = {
@@ -77,6 +88,14 @@ def patch(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
+def whole(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch of everything owned, whether it differs or not."""
+    return {
+        key: whole(value, live.get(key) or {}) if isinstance(value, Mapping) else merged(value, live.get(key), key=key)
+        for key, value in wanted.items()
+    }
+
+
 def merged(wanted: Any, live: Any, *, key: str = "") -> Any:
     """`wanted` laid over `live`, to send where the service replaces the whole value."""
     if isinstance(wanted, Mapping):
@@ -103,6 +122,8 @@ def same(wanted: Any, live: Any, *, key: str = "") -> bool:
 def _differ(key: str, wanted: Any, live: Any, path: str) -> list[actions.Change]:
     if isinstance(wanted, (SecretStr, actions.Lookup)):
         return []  # the service never returns these; a new value comes under a new name
+    if isinstance(wanted, Mapping) and not wanted and live is None:
+        return [actions.Change(path, None, {})]
     if isinstance(wanted, Mapping):
         return list(changes(wanted, live if isinstance(live, Mapping) else {}, path=path))
     if _keyed(key, wanted):
@@ -115,7 +136,7 @@ def _differ(key: str, wanted: Any, live: Any, path: str) -> list[actions.Change]
 def _differ_keyed(
     wanted: Sequence[Any], live: Sequence[Any], *, names: Sequence[str], path: str
 ) -> Iterator[actions.Change]:
-    for item, (name, there) in zip(wanted, _partners(wanted, live, names), strict=True):
+    for item, (name, there) in zip(wanted, paired(wanted, live, names), strict=True):
         where = f"{path}[{item[names[0]]}]"
         if there is None:
             yield actions.Change(where, None, _shown(item))
@@ -134,7 +155,7 @@ def _differ_whole(wanted: Sequence[Any], live: Sequence[Any], *, name: str, path
 
 def _merged_list(wanted: Sequence[Any], live: Sequence[Any], *, names: Sequence[str]) -> list[Any]:
     """Live entries in their order, then the new ones. A name keeps the casing it has."""
-    partners = _partners(wanted, live, names)
+    partners = paired(wanted, live, names)
     laid = {
         id(there): {**merged(item, there), name: there[name]}
         for item, (name, there) in zip(wanted, partners, strict=True)
@@ -144,7 +165,7 @@ def _merged_list(wanted: Sequence[Any], live: Sequence[Any], *, names: Sequence[
     return kept + [merged(item, {}) for item, (_, there) in zip(wanted, partners, strict=True) if there is None]
 
 
-def _partners(wanted: Sequence[Any], live: Sequence[Any], names: Sequence[str]) -> list[tuple[str, Any]]:
+def paired(wanted: Sequence[Any], live: Sequence[Any], names: Sequence[str]) -> list[tuple[str, Any]]:
     """For each wanted entry the live one it is about, or None, and the name they share."""
     found: list[tuple[str, Any]] = [(names[0], None) for _ in wanted]
     left = [item for item in live if isinstance(item, Mapping)]

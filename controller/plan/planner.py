@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from controller.model import desired, identity, observed, outcome, tags
 from controller.model.conditions import Reason
-from controller.plan import actions, stack, steps, template, workload
+from controller.plan import actions, restraint, stack, steps, template, workload
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,13 @@ class Scope:
         return outcome.Stalled(Reason.GUARDED, f"{place} is not among the groups this controller may touch (--allow)")
 
 
-def environment(wanted: desired.Environment, *, scope: Scope, ids: identity.Ids, seen: observed.Stack) -> actions.Plan:
-    """The plan for an Environment."""
-    made = stack.plan(wanted, owner=scope.owner(wanted), ids=ids, seen=seen)
-    return _guarded(made, scope.guard(wanted))
+def environment(
+    wanted: desired.Environment, *, scope: Scope, ids: identity.Ids, seen: observed.Stack, now: datetime
+) -> actions.Plan:
+    """The plan for an Environment at `now` (aware)."""
+    made = stack.plan(wanted, owner=scope.owner(wanted), ids=ids, seen=seen, now=now)
+    why = restraint.of(wanted, now=now)
+    return _guarded(restraint.held(made, why) if why else made, scope.guard(wanted))
 
 
 def app(
@@ -50,12 +54,20 @@ def app(
     ids: identity.Ids,
     seen: observed.Workload,
     release: workload.Release,
+    now: datetime,
 ) -> tuple[actions.Plan, str]:
-    """The plan for an InferenceApp, and the release it is to run, as its template will say."""
-    one = workload.App(wanted, scope.owner(wanted), ids, seen, release, scope.commit)
+    """The plan for an InferenceApp at `now` (aware), and the release it is to run: the one its template says after this
+    plan, "" where a template that is left alone says none."""
+    one = workload.App(wanted, scope.owner(wanted), ids, seen, release, scope.commit, now)
+    made = workload.plan(one)
+    if why := restraint.of(wanted, now=now):
+        made = restraint.held(made, why)
+    elif wanted.spec.drift == "Report":
+        made = restraint.reported(made)
     name = template.release_of(one.template)
-    assert name is not None, "a rendered template names its release"
-    return _guarded(workload.plan(one), scope.guard(stands_on)), name
+    if seen.app and any(step.left for step in made):
+        name = template.release_of(seen.app.properties.get("template") or {})
+    return _guarded(made, scope.guard(stands_on)), name or ""
 
 
 def _guarded(made: Sequence[actions.Step], guard: outcome.Stalled | None) -> actions.Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import SecretStr
@@ -11,25 +11,26 @@ from pydantic import SecretStr
 from controller.model import outcome
 from controller.plan import actions
 
-SIGNS = {"Create": "+", "Update": "~", "Upload": "^", "Mirror": "^"}
+SIGNS = {"Create": "+", "Update": "~", "Upload": "^", "Mirror": "^", "Delete": "-"}
+LEFT = "="
 SHOWN = 240
 """The longest value a line shows, in characters."""
 
 
 def lines(name: str, plan: actions.Plan) -> Iterator[str]:
-    """One line per step that does something or is in the way, then one per changed field."""
+    """One line per step that does something, is in the way or leaves something alone, then one per field."""
     for step in plan.steps:
-        if step.action is None and step.blocked is None:
+        if step.action is None and step.blocked is None and not step.left:
             continue
-        sign = SIGNS[step.action.verb] if step.action else "!"
         words = [step.action.verb, step.kind.label, step.name] if step.action else [step.kind.label, step.name]
-        yield f"{sign} {name}  {' '.join(words)}{_why(step)}"
-        for change in step.action.changes if step.action else ():
+        yield f"{_sign(step)} {name}  {' '.join(words)}{_why(step)}"
+        for change in step.action.changes if step.action else step.left:
             yield f"    {change.path}: {_value(change.before)} -> {_value(change.after)}"
 
 
 def as_json(plan: actions.Plan) -> list[dict[str, Any]]:
-    """Every step: kind, name, resource, verb (null for none), reason, newRevision, blocked, changes."""
+    """Every step: kind, name, resource, verb (null for none), reason, newRevision, blocked, changes, left, leftFor
+    (null where nothing is left)."""
     return [
         {
             "step": step.kind.label,
@@ -39,17 +40,28 @@ def as_json(plan: actions.Plan) -> list[dict[str, Any]]:
             "reason": step.action.reason if step.action else None,
             "newRevision": bool(step.action and step.action.rolls),
             "blocked": _blocked(step.blocked),
-            "changes": [
-                {"path": change.path, "before": _json(change.before), "after": _json(change.after)}
-                for change in (step.action.changes if step.action else ())
-            ],
+            "changes": _changes(step.action.changes if step.action else ()),
+            "left": _changes(step.left),
+            "leftFor": step.left_for or None,
         }
         for step in plan.steps
     ]
 
 
+def _changes(changes: Sequence[actions.Change]) -> list[dict[str, Any]]:
+    return [{"path": change.path, "before": _json(change.before), "after": _json(change.after)} for change in changes]
+
+
+def _sign(step: actions.Step) -> str:
+    if step.action:
+        return SIGNS[step.action.verb]
+    return "!" if step.blocked else LEFT
+
+
 def _why(step: actions.Step) -> str:
     reasons = [step.action.reason] if step.action and step.action.reason else []
+    if step.left:
+        reasons.append(f"left alone: {step.left_for}")
     if step.action and step.action.rolls:
         reasons.append("a new revision")
     if isinstance(step.blocked, outcome.Stalled):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
+from typing import Any
 
 from controller.model import desired, identity, observed, outcome, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
-from controller.plan import actions, bodies, steps
+from controller.plan import actions, bodies, diff, steps
 
 DEDICATED_GPU = "nc"
 """How the types of dedicated GPU profiles begin."""
@@ -20,22 +24,25 @@ UNREADABLE = outcome.Stalled(
 
 
 def plan(
-    wanted: desired.Environment, *, owner: tags.Owner, ids: identity.Ids, seen: observed.Stack
+    wanted: desired.Environment, *, owner: tags.Owner, ids: identity.Ids, seen: observed.Stack, now: datetime
 ) -> tuple[actions.Step, ...]:
-    """Group, account, file service, share, workspace, environment, environment storage. Where one of them is somebody
-    else's, nothing is written: the rest lies in it or beside it."""
+    """Group, account, file service, share, workspace, environment, environment storage, and storages of earlier keys
+    that may go. Where one of them is somebody else's, nothing is written: the rest lies in it or beside it."""
     location = wanted.spec.location or steps.location(seen.group)
     group = ("resource group", seen.group)
     account = ("storage account", seen.account)
     workspace = ("workspace", seen.workspace)
     made = (
         _group(wanted, ids=ids, seen=seen),
-        steps.after(_account(wanted, owner=owner, ids=ids, seen=seen, location=location), group),
+        steps.after(_account(wanted, owner=owner, ids=ids, seen=seen, location=location, now=now), group),
         steps.after(steps.step(Kind.FILE_SERVICE, ids.file_service, bodies.file_service(), seen.file_service), account),
         steps.after(steps.step(Kind.SHARE, ids.share, bodies.share(wanted), seen.share), account),
-        steps.after(_workspace(wanted, owner=owner, ids=ids, seen=seen, location=location), group),
-        steps.after(_environment(wanted, owner=owner, ids=ids, seen=seen, location=location), group, workspace),
+        steps.after(_workspace(wanted, owner=owner, ids=ids, seen=seen, location=location, now=now), group),
+        steps.after(
+            _environment(wanted, owner=owner, ids=ids, seen=seen, location=location, now=now), group, workspace
+        ),
         _storage(ids, seen=seen),
+        *_outdated(ids, seen=seen),
     )
     taken = (steps.other_owner(owner, live) for live in (seen.account, seen.workspace, seen.environment) if live)
     return steps.held(made, next(filter(None, taken), None))
@@ -62,34 +69,79 @@ def _group(wanted: desired.Environment, *, ids: identity.Ids, seen: observed.Sta
 
 
 def _account(
-    wanted: desired.Environment, *, owner: tags.Owner, ids: identity.Ids, seen: observed.Stack, location: str | None
+    wanted: desired.Environment,
+    *,
+    owner: tags.Owner,
+    ids: identity.Ids,
+    seen: observed.Stack,
+    location: str | None,
+    now: datetime,
 ) -> actions.Step:
     """The account; once the environment storage is there, with a record of the key it was made with."""
-    body = bodies.account(wanted, location=location)
-    key = mount_key(ids, seen)
-    if seen.storage is not None and key is not None:
-        body = replace(body, tags={**body.tags, tags.STORAGE_KEY: str(key)})
-    return steps.owned(Kind.ACCOUNT, ids.account, body, seen.account, owner=owner)
+    key = mount_key(ids, seen) if seen.storage else None
+    body = bodies.account(wanted, location=location, key=key)
+    made = steps.owned(Kind.ACCOUNT, ids.account, body, seen.account, owner=owner)
+    return _again(made, body, seen.account, came_to_be="primaryEndpoints", now=now)
 
 
 def _workspace(
-    wanted: desired.Environment, *, owner: tags.Owner, ids: identity.Ids, seen: observed.Stack, location: str | None
+    wanted: desired.Environment,
+    *,
+    owner: tags.Owner,
+    ids: identity.Ids,
+    seen: observed.Stack,
+    location: str | None,
+    now: datetime,
 ) -> actions.Step:
     body = bodies.workspace(wanted, location=location)
-    return steps.owned(Kind.WORKSPACE, ids.workspace, body, seen.workspace, owner=owner)
+    made = steps.owned(Kind.WORKSPACE, ids.workspace, body, seen.workspace, owner=owner)
+    return _again(made, body, seen.workspace, came_to_be="customerId", now=now)
+
+
+def _again(
+    made: actions.Step, body: bodies.Wanted, live: observed.Resource | None, *, came_to_be: str, now: datetime
+) -> actions.Step:
+    """What failed is sent again: its tags, or all of it where it lacks the property that tells it was there once."""
+    if live is None or live.properties.get(came_to_be):
+        return steps.again(made, live, update={"tags": dict(live.tags)} if live else {}, now=now)
+    return steps.again(made, live, update={}, create=body.create, now=now)
 
 
 def _environment(
-    wanted: desired.Environment, *, owner: tags.Owner, ids: identity.Ids, seen: observed.Stack, location: str | None
+    wanted: desired.Environment,
+    *,
+    owner: tags.Owner,
+    ids: identity.Ids,
+    seen: observed.Stack,
+    location: str | None,
+    now: datetime,
 ) -> actions.Step:
-    """An environment that exists is never patched for a tag alone, so an adopted one gets none."""
+    """An environment that exists is never patched for a tag alone, so an adopted one gets none. The record of what is
+    owned rides along when it is created or its profiles are updated."""
     customer = seen.workspace.properties.get("customerId") if seen.workspace else None
     body = bodies.managed_environment(wanted, location=location, workspace_id=ids.workspace, customer_id=customer)
     if seen.environment is None:
         return steps.owned(Kind.ENVIRONMENT, ids.environment, body, None, owner=owner)
     made = steps.step(Kind.ENVIRONMENT, ids.environment, body, seen.environment)
     made = steps.block(made, _profile_conflict(wanted, seen.environment))
-    return replace(made, blocked=steps.other_owner(owner, seen.environment) or made.blocked)
+    made = replace(made, blocked=steps.other_owner(owner, seen.environment) or made.blocked)
+    if made.action is None:
+        return _environment_again(made, body, seen.environment, now=now)
+    noted = {**seen.environment.tags, **tags.spelled(body.note, seen.environment.tags)}
+    reason = steps.changed(body, seen.environment)
+    return replace(made, action=replace(made.action, reason=reason, body={**made.action.body, "tags": noted}))
+
+
+def _environment_again(
+    made: actions.Step, body: bodies.Wanted, live: observed.Resource, *, now: datetime
+) -> actions.Step:
+    """A failed environment that has an address once worked, and still does (recorded: env_workload_profiles_delete):
+    its profiles are sent again. One that has none never came to be."""
+    if not live.properties.get("staticIp"):
+        return steps.again(made, live, update={}, create=body.create, now=now)
+    wanted, there = body.owned["properties"]["workloadProfiles"], live.properties.get("workloadProfiles")
+    profiles: list[Any] = diff.merged(wanted, there, key="workloadProfiles")
+    return steps.again(made, live, update={"properties": {"workloadProfiles": profiles}} if profiles else {}, now=now)
 
 
 def _profile_conflict(wanted: desired.Environment, live: observed.Resource) -> outcome.Stalled | None:
@@ -119,3 +171,27 @@ def _storage(ids: identity.Ids, *, seen: observed.Stack) -> actions.Step:
         made, ("environment", seen.environment), ("storage account", seen.account), ("file share", seen.share)
     )
     return steps.block(made, UNREADABLE) if made.ready and seen.keys is None else made
+
+
+def _outdated(ids: identity.Ids, *, seen: observed.Stack) -> Iterator[actions.Step]:
+    """Environment storages made with earlier keys, to be removed: where the current one is there and on record, and no
+    app or listed revision mounts them. One still mounted is left for a later pass, which is no wait of the object's."""
+    key = mount_key(ids, seen)
+    if seen.mounted is None or not (seen.account and seen.storage and seen.storage.usable and key):
+        return
+    if tags.find(tags.STORAGE_KEY, seen.account.tags) != str(key):
+        return
+    for storage in seen.storages:
+        name = storage.name.lower()
+        if name == key.storage or name in seen.mounted or not _earlier(ids.names, storage):
+            continue
+        action = actions.Action("Delete", "no listed revision mounts it")
+        made = actions.Step(Kind.STORAGE, storage.name, ids.storage(storage.name), action)
+        yield steps.after(made, ("environment", seen.environment))
+
+
+def _earlier(names: identity.Names, storage: observed.Resource) -> bool:
+    """Named as ours, and of our share: names alone could be a coincidence."""
+    file = storage.properties.get("azureFile") or {}
+    ours = (str(file.get("accountName")), str(file.get("shareName"))) == (names.account, names.share)
+    return ours and re.fullmatch(rf"{re.escape(names.storage)}(-[0-9a-f]{{8}})?", storage.name.lower()) is not None

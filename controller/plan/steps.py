@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
 from controller.model import observed, outcome, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.plan import actions, bodies, diff
+
+ADOPTED, CHANGED, DRIFT, FAILED = "adopted", "changed", "drift", "failed"
+"""Reasons of updates: what was found and isn't ours yet; the desired state changed; somebody else changed what is ours;
+the last operation failed."""
+
+RESEND_AFTER = timedelta(seconds=600)
+"""How old a failure is before the same is sent again."""
 
 
 def step(kind: Kind, resource_id: str, wanted: bodies.Wanted, live: observed.Resource | None) -> actions.Step:
@@ -18,7 +27,7 @@ def step(kind: Kind, resource_id: str, wanted: bodies.Wanted, live: observed.Res
         return replace(made, action=actions.Action("Create", "missing", body=wanted.create))
     found = diff.changes(wanted.owned, live.body)
     if found:
-        made = replace(made, action=actions.Action("Update", "changed", found, diff.patch(wanted.owned, live.body)))
+        made = replace(made, action=actions.Action("Update", CHANGED, found, diff.patch(wanted.owned, live.body)))
     if not live.settled:
         busy = f"{kind.label} {live.name} is {live.state}"
         return block(made, outcome.InProgress(Reason.PROVISIONING, busy, live.changed))
@@ -40,9 +49,37 @@ def owned(
     made = step(kind, resource_id, replace(wanted, owned={**wanted.owned, "tags": ours}), live)
     if made.action:
         body = {**made.action.body, "tags": {**live.tags, **ours, **tags.spelled(wanted.note, live.tags)}}
-        reason = "adopted" if adopting else made.action.reason
+        reason = ADOPTED if adopting else changed(wanted, live)
         made = replace(made, action=replace(made.action, reason=reason, body=body))
     return replace(made, blocked=other_owner(owner, live) or made.blocked)
+
+
+def changed(wanted: bodies.Wanted, live: observed.Resource) -> str:
+    """Why there is a difference: with the record of what is owned still the wanted one, somebody else made it."""
+    recorded = wanted.note.get(tags.APPLIED)
+    return DRIFT if recorded and tags.find(tags.APPLIED, live.tags) == recorded else CHANGED
+
+
+def again(
+    made: actions.Step,
+    live: observed.Resource | None,
+    *,
+    update: Mapping[str, Any],
+    create: Mapping[str, Any] | None = None,
+    now: datetime,
+) -> actions.Step:
+    """The step for a resource that is as wanted but for its last operation, which failed: written again, once that is
+    some time ago by the service's own word. `create`, if given, is sent instead, for a resource that never came to be;
+    of one that acaops didn't create nothing is, nor where there is nothing to send."""
+    if live is None or made.action or made.blocked or not live.settled or live.usable:
+        return made
+    if live.changed is None or now - live.changed < RESEND_AFTER:
+        return made
+    if create is not None and tags.find(tags.ORIGIN, live.tags) != tags.CREATED:
+        return made
+    if create is not None:
+        return replace(made, action=actions.Action("Create", FAILED, body={**create, "tags": dict(live.tags)}))
+    return replace(made, action=actions.Action("Update", FAILED, body=update)) if update else made
 
 
 def held(made: Iterable[actions.Step], why: outcome.Outcome | None) -> tuple[actions.Step, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from controller.model import content, desired, tags
-from controller.plan import bodies, diff
+from controller.plan import access, bodies, diff, ignoring
 
 Json = dict[str, Any]
 
@@ -171,7 +171,8 @@ def template(
         "volumes": [{"name": volume, "storageType": "AzureFile", "storageName": storage}],
         "terminationGracePeriodSeconds": math.ceil(spec.termination_grace_period),
     }
-    named = {"name": RELEASE, "value": release(body, digest=files.digest)}
+    counted = ignoring.without({"properties": {"template": body}}, spec.ignored)["properties"]["template"]
+    named = {"name": RELEASE, "value": release(counted, digest=files.digest)}
     body["containers"][0]["env"].append(named)
     return body
 
@@ -201,6 +202,8 @@ def configuration(app: desired.InferenceApp, *, secrets: Mapping[str, SecretStr]
             "traffic": [{"weight": 100, "latestRevision": True}],
         },
     }
+    if app.spec.registries:
+        body["registries"] = access.registries(app.spec.registries)
     if secrets:
         stored = secret_names(secrets, app_id=app_id)
         body["secrets"] = [{"name": stored[name], "value": value} for name, value in secrets.items()]
@@ -208,26 +211,37 @@ def configuration(app: desired.InferenceApp, *, secrets: Mapping[str, SecretStr]
 
 
 def wanted(
-    app: desired.InferenceApp, *, location: str | None, environment_id: str, body: Mapping[str, Any], config: Json
+    app: desired.InferenceApp,
+    *,
+    location: str | None,
+    environment_id: str,
+    body: Mapping[str, Any],
+    config: Json,
+    live: Mapping[str, Any] | None,
 ) -> bodies.Wanted:
-    """The whole container app."""
+    """The whole container app; as an update of `live`, if there is one, without what is left to other writers."""
+    identity = access.identity(app.spec.identity)
     properties = {
         "workloadProfileName": app.spec.workload_profile_name,
         "configuration": config,
         "template": body,
     }
+    owned = ({"identity": identity} if identity else {}) | {
+        "properties": properties,
+        "tags": {**app.spec.tags, tags.DELETION: app.spec.deletion_policy},
+    }
+    made = {"location": location, "properties": {"environmentId": environment_id, **diff.merged(properties, {})}}
+    record = ignoring.without(owned, app.spec.ignored)
+    ours: Mapping[str, Any] = owned
+    if live is not None:
+        there = {"identity": access.identity(app.spec.identity, live.get("identity"))} if identity else {}
+        ours = ignoring.laid(owned | there, live, app.spec.ignored)
     return bodies.Wanted(
-        create={"location": location, "properties": {"environmentId": environment_id, **diff.merged(properties, {})}},
-        owned={"properties": properties},
+        create=made | ({"identity": identity} if identity else {}),
+        owned={name: part for name, part in ours.items() if name != "tags"},
         immutable={"properties": {"environmentId": environment_id}},
-        tags=app.spec.tags,
-        note={tags.APPLIED: applied({**properties, "tags": dict(app.spec.tags)})},
-    )
-
-
-def applied(owned: Mapping[str, Any]) -> str:
-    """The digest of everything owned, to tell drift from a change. Secrets count by their stored names."""
-    return tags.digest(json.dumps(owned, sort_keys=True, default=lambda _: None))
+        tags=ours["tags"],
+    ).recorded(record)
 
 
 def published(files: tuple[content.File, ...]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +38,7 @@ class App:
     seen: observed.Workload
     release: Release
     commit: str | None
+    now: datetime
 
     @property
     def name(self) -> str:
@@ -113,18 +115,22 @@ def _mirror(app: App, files: Sequence[content.File]) -> actions.Action | None:
 
 def _container_app(app: App) -> actions.Step:
     config = template.configuration(app.wanted, secrets=app.release.secrets, app_id=app.id)
+    live = app.seen.app
     whole = template.wanted(
         app.wanted,
         location=steps.location(app.seen.stack.environment),
         environment_id=app.ids.environment,
         body=app.template,
         config=config,
+        live=live.body if live else None,
     )
     whole = replace(whole, note={**whole.note, **_notes(app)})
-    made = steps.owned(Kind.APP, app.id, whole, app.seen.app, owner=app.owner)
-    if made.action is None or app.seen.app is None:
+    made = steps.owned(Kind.APP, app.id, whole, live, owner=app.owner)
+    if live is None:
         return made
-    return replace(made, action=_update(app, made.action, live=app.seen.app, whole=whole))
+    if made.action is None:
+        return steps.again(made, live, update=_all(whole, live=live), now=app.now)
+    return replace(made, action=_update(app, made.action, live=live, whole=whole))
 
 
 def _notes(app: App) -> dict[str, str]:
@@ -138,19 +144,28 @@ def _notes(app: App) -> dict[str, str]:
 
 
 def _update(app: App, action: actions.Action, *, live: observed.Resource, whole: bodies.Wanted) -> actions.Action:
-    """Only what differs. A difference while the digest of the last write is still the wanted one is drift: somebody
-    else made it. A template never goes out with a revision suffix somebody set."""
-    properties = diff.patch(whole.owned["properties"], live.properties)
+    """Only what differs; of an identity its type too, which says what the ids are for. A template never goes out with a
+    revision suffix somebody set."""
+    body = dict(action.body)
+    properties = dict(body.get("properties") or {})
     if "secrets" in properties.get("configuration", {}):
         secrets = _secrets(properties["configuration"]["secrets"], app=app, live=live)
         properties["configuration"] = {**properties["configuration"], "secrets": secrets}
     if "template" in properties:
-        properties["template"]["revisionSuffix"] = None
-    body = {"tags": action.body["tags"]} | ({"properties": properties} if properties else {})
-    if action.reason == "adopted":
-        return replace(action, body=body)
-    drifted = tags.find(tags.APPLIED, live.tags) == whole.note[tags.APPLIED]
-    return replace(action, reason="drift" if drifted else "changed", body=body)
+        properties["template"] = {**properties["template"], "revisionSuffix": None}
+    if "identity" in body:
+        body["identity"] = {"type": whole.owned["identity"]["type"], **body["identity"]}
+    return replace(action, body=body | ({"properties": properties} if properties else {}))
+
+
+def _all(whole: bodies.Wanted, *, live: observed.Resource) -> Mapping[str, Any]:
+    """All that is owned but for the secrets, which would have to be read: what failed is tried once more by it, and
+    an equal template makes no revision."""
+    properties = whole.owned["properties"]
+    config = {name: part for name, part in properties["configuration"].items() if name != "secrets"}
+    sent = diff.whole({**whole.owned, "properties": {**properties, "configuration": config}}, live.body)
+    sent["properties"]["template"]["revisionSuffix"] = None
+    return sent
 
 
 def _secrets(merged: Sequence[Mapping[str, Any]], *, app: App, live: observed.Resource) -> list[Mapping[str, Any]]:

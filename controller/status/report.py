@@ -21,8 +21,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass came to. `release`, `endpoint` and `serving` (the revision's name) are None where the pass didn't
-    get as far as to know them; what was told before then stays."""
+    """What one pass came to. `release`, `endpoint`, `serving` (the revision's name) and `drift` are None where the pass
+    didn't get as far as to know them; what was told before then stays."""
 
     key: store.Key
     steps: Sequence[summarize.StepReport]
@@ -35,6 +35,8 @@ class Pass:
     release: str | None = None
     endpoint: str | None = None
     serving: str | None = None
+    drift: tuple[store.Drift, ...] | None = None
+    suspended: store.Suspended | None = None
 
 
 AGAIN = summarize.StepReport("pass", "", "", outcome.InProgress(Reason.PROGRESSING, "looking again after a write"))
@@ -83,6 +85,8 @@ def _status(before: store.ObjectStatus, result: Pass, verdict: summarize.Verdict
         release=result.release or before.release,
         endpoint=result.endpoint or before.endpoint,
         resources=tuple(result.steps),
+        drift=before.drift if result.drift is None else result.drift,
+        suspended=result.suspended,
         last_error=_last_error(before, result, ready),
         last_pass=result.ended,
         passes=before.passes + 1,
@@ -129,6 +133,7 @@ def _count(told: metrics.Metrics, result: Pass, after: store.ObjectStatus) -> No
         verdict = AGAIN.outcome
     told.reconciled(kind, verdict, seconds=(result.ended - result.started).total_seconds())
     told.told(kind, name, current=after.conditions)
+    told.differs(kind, name, fields=len(after.drift), suspended=after.suspended is not None)
     for step in result.steps:
         if step.name == Kind.REVISION.label:
             told.rollout(name, step.outcome)

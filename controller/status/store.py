@@ -19,6 +19,8 @@ from controller.status import summarize
 
 HISTORY_LENGTH = 5
 
+PruneState = Literal["Deleting", "Waiting", "Kept", "Failed"]
+
 Key = tuple[str, str]
 Condition = conditions.Condition
 Subscriber = Callable[["ObjectStatus"], None]
@@ -47,6 +49,30 @@ class HistoryEntry:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """A field that somebody else changed, seen by the last pass. `path` is dotted, in the resource as Azure has it;
+    `left` says that it is left as it is, else it was put back."""
+
+    resource: str
+    path: str
+    left: bool
+
+    def as_json(self) -> dict[str, Any]:
+        return {"resource": self.resource, "path": self.path, "left": self.left}
+
+
+@dataclass(frozen=True)
+class Suspended:
+    """Why an object is left alone, and until when; None for as long as its spec says so."""
+
+    reason: str
+    until: datetime | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"reason": self.reason, "until": _stamp(self.until)}
+
+
+@dataclass(frozen=True)
 class ObjectStatus:
     """All that is told of one object. `attempted` is the commit the last pass was made at, `applied` the last one that
     was Ready; both None without git. `last_pass` is None and `passes` 0 before the first pass."""
@@ -60,6 +86,8 @@ class ObjectStatus:
     release: str | None = None
     endpoint: str | None = None
     resources: tuple[summarize.StepReport, ...] = ()
+    drift: tuple[Drift, ...] = ()
+    suspended: Suspended | None = None
     last_error: str | None = None
     history: tuple[HistoryEntry, ...] = ()
     last_pass: datetime | None = None
@@ -85,10 +113,42 @@ class ObjectStatus:
             "release": self.release,
             "endpoint": self.endpoint,
             "resources": [_step(step) for step in self.resources],
+            "drift": [each.as_json() for each in self.drift],
+            "suspended": self.suspended.as_json() if self.suspended else None,
             "lastError": self.last_error,
             "history": [entry.as_json() for entry in self.history],
             "lastPass": _stamp(self.last_pass),
             "passes": self.passes,
+        }
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A resource of an object that isn't desired any more. `step` is its kind's label; `state` one of
+
+    Deleting   its deletion was begun
+    Waiting    it goes later; `message` says after what
+    Kept       it stays, and why
+    Failed     its deletion was refused, and how
+
+    `kind` and `name` are the object's. All but `message` is empty where what there is couldn't be read.
+    """
+
+    kind: str
+    name: str
+    step: str
+    resource: str
+    state: PruneState
+    message: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "step": self.step,
+            "resource": self.resource,
+            "state": self.state,
+            "message": self.message,
         }
 
 
@@ -101,6 +161,7 @@ class SourceStatus:
     problems     why that one isn't applied
     fetched_at   when the remote repository last gave its newest commit; `fetch_error` why it doesn't now
     notice       what people should know though it isn't wrong
+    pruning      what is being deleted, or stays, of objects that aren't desired any more
     """
 
     folder: str
@@ -112,6 +173,7 @@ class SourceStatus:
     fetched_at: datetime | None = None
     fetch_error: str | None = None
     notice: str = ""
+    pruning: tuple[Pruned, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -123,6 +185,7 @@ class SourceStatus:
             "fetchedAt": _stamp(self.fetched_at),
             "fetchError": self.fetch_error,
             "notice": self.notice,
+            "pruning": [one.as_json() for one in self.pruning],
             "problems": list(self.problems),
         }
 

@@ -72,6 +72,12 @@ class Metrics:
         """A write put back what somebody else had changed."""
         self._objects.of(kind, name).drift += 1
 
+    def differs(self, kind: str, name: str, *, fields: int, suspended: bool) -> None:
+        """So many fields of the object's resources were changed by somebody else, by its last pass; and whether it is
+        suspended."""
+        one = self._objects.of(kind, name)
+        one.fields, one.suspended = fields, suspended
+
     def rollout(self, name: str, verdict: outcome.Outcome) -> None:
         """What a pass found of the revision that the app called `name` is to run."""
         self._objects.of(series.APP, name).phase = series.phase(verdict)

@@ -43,6 +43,8 @@ class Object:
     conditions: Mapping[str, str] = field(default_factory=dict)
     success: float | None = None
     drift: int = 0
+    fields: int | None = None
+    suspended: bool = False
     phase: str | None = None
     release: tuple[str, float] | None = None
 
@@ -65,6 +67,10 @@ class Objects(registry.Collector):
                 "Writes that put back what somebody else had changed.",
                 labels=("controller", "name"),
             ),
+            fields := _gauges(
+                "acaops_drift_fields", "Fields that somebody else changed, at the last pass.", "kind", "name"
+            ),
+            paused := _gauges("acaops_suspended", "1 while the object is suspended.", "kind", "name"),
             phases := _gauges("acaops_rollout_phase", "1 for the phase a rollout is in.", "name", "phase"),
             release := _gauges(
                 "acaops_release_timestamp_seconds", "When the release that runs became Ready.", "name", "release"
@@ -77,6 +83,9 @@ class Objects(registry.Collector):
                 last.add_metric((kind, name), one.success)
             if kind == APP or one.drift:
                 drift.add_metric((kind.lower(), name), one.drift)
+            if one.fields is not None:
+                fields.add_metric((kind, name), one.fields)
+                paused.add_metric((kind, name), one.suspended)
             for each in PHASES if one.phase else ():
                 phases.add_metric((name, each), each == one.phase)
             if one.release:

@@ -104,14 +104,21 @@ class Stack:
         """The state folder's only file."""
         (self.folder / "state.yaml").write_text(yaml.safe_dump_all(documents))
 
-    def restart(self, cloud: port.Cloud | None = None, *, allow: tuple[str, ...] = (), inventory: str = "one") -> None:
+    def restart(
+        self,
+        cloud: port.Cloud | None = None,
+        *,
+        allow: tuple[str, ...] = (),
+        inventory: str = "one",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         """A controller that remembers nothing."""
         self.reconciler = reconcile.Reconciler(
             cloud or self.cloud,
             store.Store(store.SourceStatus(str(self.folder))),
             metrics.Metrics(version="test", inventory=inventory),
             planner.Scope(inventory, allow),
-            lambda: datetime.now(UTC),
+            now,
             objects.Memory(),
         )
 

@@ -270,7 +270,9 @@ async def test_requests_while_looking_come_to_one_more_look(built: Stack) -> Non
         (summarize.Requeue("backoff", None), 1, 0.6, 0.9),
         (summarize.Requeue("backoff", None), 3, 2.4, 3.6),
         (summarize.Requeue("backoff", 2.0), 30, 2.0, 2.0),
-        (summarize.Requeue("slow", 300.0), 0, 300.0, 300.0),
+        (summarize.Requeue("slow", 600.0), 1, 28.5, 31.5),
+        (summarize.Requeue("slow", 600.0), 4, 228.0, 252.0),
+        (summarize.Requeue("slow", 600.0), 30, 570.0, 630.0),
     ],
 )
 def test_pauses(requeue: summarize.Requeue, failures: int, low: float, high: float) -> None:

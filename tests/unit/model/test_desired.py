@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -110,33 +111,19 @@ def test_serverless_and_dedicated_profiles() -> None:
     assert [profile.serverless for profile in profiles.workload_profiles] == [False, True, True]
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "what"),
-    [
-        ("containerApps.subnetId", "/subscriptions/x", "a subnet"),
-        ("mode", "Observe", "mode Observe"),
-        ("deletionPolicy", "Delete", "deletionPolicy Delete"),
-    ],
-)
-def test_an_environment_field_of_a_later_version_is_refused(path: str, value: Any, what: str) -> None:
+def test_an_environment_field_of_a_later_version_is_refused() -> None:
     """Never ignored: the message begins `not yet:` and says what."""
-    assert refusals(ENVIRONMENT, path, value) == [(f"spec.{path}", f"not yet: {what} isn't supported in this version")]
+    path = "containerApps.subnetId"
+    says = "not yet: a subnet isn't supported in this version"
+    assert refusals(ENVIRONMENT, path, "/subscriptions/x") == [(f"spec.{path}", says)]
 
 
 @pytest.mark.parametrize(
     ("path", "value", "what"),
     [
-        ("registries", [{"server": "x.azurecr.io"}], "a private registry"),
-        ("identity.type", "SystemAssigned", "a managed identity"),
         ("ingress.allow", ["10.0.0.0/8"], "an allow list of CIDRs"),
         ("probes", [{"type": "Startup"}], "probes of your own"),
         ("rollout.strategy", "Canary", "another strategy than Rolling"),
-        ("dependsOn", ["other"], "dependsOn"),
-        ("drift", "Report", "drift Report"),
-        ("mode", "Observe", "mode Observe"),
-        ("suspend", {"reason": "x"}, "suspend"),
-        ("deletionPolicy", "Delete", "deletionPolicy Delete"),
-        ("ignore", ["/a"], "ignore"),
     ],
 )
 def test_an_app_field_of_a_later_version_is_refused(path: str, value: Any, what: str) -> None:
@@ -144,17 +131,56 @@ def test_an_app_field_of_a_later_version_is_refused(path: str, value: Any, what:
     assert refusals(APP, path, value) == [(f"spec.{path}", f"not yet: {what} isn't supported in this version")]
 
 
-def test_a_later_version_s_default_is_accepted() -> None:
-    """Who writes the default down means what happens anyway."""
+def test_a_default_may_be_written_down() -> None:
+    """It means what happens anyway."""
     defaults: dict[str, Any] = {
         "registries": [],
-        "identity": {"type": "None"},
+        "identity": {"type": "None", "userAssigned": []},
         "probes": None,
         "dependsOn": [],
         "drift": "Correct",
     }
 
-    assert app(**defaults, suspend=None, ignore=[], deletionPolicy="Retain").spec == app().spec
+    assert app(**defaults, suspend=None, ignore=[], mode="Manage", deletionPolicy="Delete").spec == app().spec
+    assert environment(mode="Manage", deletionPolicy="Retain").spec == environment().spec
+
+
+IDENTITY = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/pull"
+OTHER_IDENTITY = IDENTITY.replace("pull", "push")
+
+
+def test_how_much_is_managed() -> None:
+    """All of it can be turned down; an identity's types may stand as Azure answers them; a registry names one the app
+    has, whatever the casing."""
+    spec = app(
+        drift="Report",
+        mode="Observe",
+        suspend={"reason": "load test", "until": "2026-11-22t19:00:00.5+01:00"},
+        dependsOn=["embedder"],
+        identity={"type": "SystemAssigned, UserAssigned", "userAssigned": [IDENTITY]},
+        registries=[{"server": "a.azurecr.io", "identity": "system"}, {"server": "b", "identity": IDENTITY.lower()}],
+        ignore=["/tags/team"],
+    ).spec
+
+    assert (spec.drift, spec.mode, spec.depends_on) == ("Report", "Observe", ("embedder",))
+    assert (spec.identity.type, spec.identity.system) == ("SystemAssigned,UserAssigned", True)
+    assert spec.suspend is not None
+    assert spec.suspend.until == datetime(2026, 11, 22, 18, tzinfo=UTC)
+    assert spec.ignored == (("tags", "team"),)
+    written = desired.InferenceApp.model_validate(app(suspend={"reason": "x", "until": "2026-11-22T18:00:00Z"}))
+    assert written.model_dump(mode="json", by_alias=True)["spec"]["suspend"]["until"] == "2026-11-22T18:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("until", "hour", "in_force"),
+    [("2026-11-22T18:00:00Z", 17, True), ("2026-11-22T18:00:00Z", 18, False), (None, 23, True)],
+)
+def test_suspended_until(until: str | None, hour: int, in_force: bool) -> None:
+    """Up to that moment; without one until the field is removed."""
+    suspend = app(suspend={"reason": "load test", "until": until}).spec.suspend
+
+    assert suspend is not None
+    assert suspend.in_force(datetime(2026, 11, 22, hour, tzinfo=UTC)) is in_force
 
 
 def test_live_probes_can_be_kept() -> None:
@@ -185,6 +211,7 @@ def test_a_key_vault_secret_is_refused() -> None:
         ("logAnalytics.workspaceName", "abc", "logAnalytics.workspaceName", "4 to 63 characters"),
         ("containerApps.environmentName", "a" * 61, "containerApps.environmentName", "1 to 60 characters"),
         ("containerApps.storageName", "a" * 24, "containerApps.storageName", "1 to 23 characters"),
+        ("deletionPolicy", "Keep", "deletionPolicy", "'Delete' or 'Retain'"),
         ("tags", {"acaops-x": "1"}, "tags.acaops-x", "reserved"),
         ("tags", {"a": "1", "A": "1"}, "tags.A", "the same name as 'a'"),
         ("tags", {"a": "x" * 257}, "tags.a", "256 characters"),
@@ -267,6 +294,40 @@ def test_a_workload_profile_that_does_not_fit_is_refused(profile: dict[str, Any]
         ("rollout.check", {"path": "readyz"}, "rollout.check.path", "begins with /"),
         ("interval", "0s", "interval", "longer than 0s"),
         ("interval", "10 minutes", "interval", "is no duration"),
+        ("suspend", {}, "suspend.reason", "required"),
+        ("suspend", {"reason": " "}, "suspend.reason", "one line of text"),
+        ("suspend", {"reason": "a\nb"}, "suspend.reason", "one line of text"),
+        ("suspend", {"reason": "x", "until": "2026-11-22"}, "suspend.until", "RFC 3339 with its zone"),
+        ("suspend", {"reason": "x", "until": "2026-11-22T18:00:00"}, "suspend.until", "like 2026-11-22T18:00:00Z"),
+        ("suspend", {"reason": "x", "until": "2026-02-30T18:00:00Z"}, "suspend.until", "is no time"),
+        ("suspend", {"reason": "x", "until": 5}, "suspend.until", "is no time"),
+        ("dependsOn", ["Other"], "dependsOn.0", "lower-case"),
+        ("dependsOn", ["a", "a"], "dependsOn.1", "'a' is there twice"),
+        ("identity", {"type": "UserAssigned"}, "identity", "needs userAssigned"),
+        ("identity", {"userAssigned": [IDENTITY]}, "identity.userAssigned", "type is None"),
+        (
+            "identity",
+            {"type": "UserAssigned", "userAssigned": [IDENTITY, IDENTITY.lower()]},
+            "identity.userAssigned.1",
+            "twice",
+        ),
+        (
+            "identity",
+            {"type": "UserAssigned", "userAssigned": ["pull"]},
+            "identity.userAssigned.0",
+            "the resource id of",
+        ),
+        ("identity.type", 1, "identity.type", "'SystemAssigned'"),
+        ("registries", [{"server": "https://x", "identity": IDENTITY}], "registries.0.server", "a host, like"),
+        ("registries", [{"server": "x", "identity": "system"}], "registries.0.identity", "needs SystemAssigned"),
+        (
+            "registries",
+            [{"server": "x", "identity": IDENTITY}],
+            "registries.0.identity",
+            "isn't in identity.userAssigned",
+        ),
+        ("ignore", ["/tags/acaops-owner"], "ignore.0", "acaops itself depends on it"),
+        ("ignore", ["/properties/template/containers/0/env/0"], "ignore.0", "env has 0 entries: name the variable"),
     ],
 )
 def test_an_app_outside_of_the_limits_is_refused(path: str, value: Any, place: str, says: str) -> None:
@@ -300,6 +361,27 @@ def test_an_env_entry_may_name_a_declared_secret() -> None:
 def test_all_problems_are_told_at_once() -> None:
     """One wrong field doesn't hide another."""
     with pytest.raises(ValidationError) as caught:
-        app(image="", scale={"minReplicas": 2}, mode="Observe", unknown=1)
+        app(image="", scale={"minReplicas": 2}, mode="Watch", unknown=1)
 
     assert caught.value.error_count() == 4
+
+
+def test_registries_are_named_once() -> None:
+    """The server is the entry's name, without case."""
+    twice = [{"server": "x.azurecr.io", "identity": "system"}, {"server": "X.azurecr.io", "identity": "system"}]
+    base = APP | {"spec": APP["spec"] | {"identity": {"type": "SystemAssigned"}}}
+
+    assert refusals(base, "registries", twice) == [
+        ("spec.registries.1.server", "registry 'X.azurecr.io' is there twice"),
+    ]
+
+
+def test_what_follows_the_variables_in_env_is_acaops_own() -> None:
+    """A position counts what the YAML has; what lies deeper or beside it isn't a variable."""
+    base = APP | {"spec": APP["spec"] | {"env": [{"name": "A", "value": "1"}]}}
+    env = "/properties/template/containers/0/env"
+    allowed = [f"{env}/0", f"{env}/B", "/properties/template/containers/0/image", "/properties/template/scale"]
+
+    assert [message for _, message in refusals(base, "ignore", [*allowed, f"{env}/1"])] == [
+        "env has 1 entries: name the variable, or a position below 1"
+    ]

@@ -52,6 +52,7 @@ def test_owner_and_release_of_an_object() -> None:
         ids=at,
         seen=wanted.workload_of(None),
         release=wanted.release(),
+        now=wanted.NOW,
     )
 
     assert str(wanted.SCOPE.owner(app)) == "prod/InferenceApp/phi3-chat"
@@ -61,4 +62,4 @@ def test_owner_and_release_of_an_object() -> None:
     assert release == template.release_of(action.body["properties"]["template"])
     assert action.body["location"] == "West US 3"
     assert action.body["properties"]["environmentId"] == at.environment
-    assert action.body["tags"].keys() == {tags.OWNER, tags.ORIGIN, tags.APPLIED, tags.COMMIT}
+    assert action.body["tags"].keys() == {tags.OWNER, tags.ORIGIN, tags.APPLIED, tags.COMMIT, tags.DELETION}

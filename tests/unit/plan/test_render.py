@@ -68,6 +68,8 @@ def test_json_tells_every_step() -> None:
         "newRevision": False,
         "blocked": None,
         "changes": [],
+        "left": [],
+        "leftFor": None,
     }
     assert (account["verb"], account["reason"]) == ("Create", "missing")
     assert app["blocked"] == {

@@ -20,7 +20,7 @@ ALL = (Kind.GROUP, Kind.ACCOUNT, Kind.FILE_SERVICE, Kind.SHARE, Kind.WORKSPACE, 
 def planned(
     one: desired.Environment, seen: observed.Stack, *, scope: planner.Scope = wanted.SCOPE
 ) -> dict[Kind, actions.Step]:
-    plan = planner.environment(one, scope=scope, ids=wanted.ids(one), seen=seen)
+    plan = planner.environment(one, scope=scope, ids=wanted.ids(one), seen=seen, now=wanted.NOW)
     assert tuple(step.kind for step in plan.steps) == ALL
     return {step.kind: step for step in plan.steps}
 
@@ -31,6 +31,11 @@ def actions_of(steps: dict[Kind, actions.Step]) -> dict[Kind, actions.Action]:
 
 def ready(steps: dict[Kind, actions.Step]) -> set[Kind]:
     return {kind for kind, step in steps.items() if step.ready}
+
+
+def without_record(action: actions.Action) -> dict[str, str]:
+    """The tags an action sends, but for the digest of what is owned."""
+    return {name: value for name, value in action.body["tags"].items() if name != tags.APPLIED}
 
 
 def lacking(seen: observed.Stack, *parts: str) -> observed.Stack:
@@ -72,7 +77,8 @@ def test_a_need_must_be_usable(state: str, now: set[Kind]) -> None:
     """There isn't enough."""
     seen = lacking(wanted.stack(), "storage")
     assert seen.environment is not None
-    seen = replace(seen, environment=wanted.with_properties(seen.environment, provisioningState=state))
+    lately = observed.Resource({**seen.environment.body, "systemData": {"lastModifiedAt": wanted.NOW.isoformat()}})
+    seen = replace(seen, environment=wanted.with_properties(lately, provisioningState=state))
 
     assert ready(planned(wanted.environment(), seen)) == now
 
@@ -103,6 +109,7 @@ def test_an_environment_is_created_with_logs_and_profiles() -> None:
         "team": "chat",
         tags.OWNER: "prod/Environment/gpu-west",
         tags.ORIGIN: tags.CREATED,
+        tags.APPLIED: body["tags"][tags.APPLIED],
     }
 
 
@@ -165,7 +172,7 @@ def test_what_was_made_needs_no_second_write(spec: dict[str, Any]) -> None:
 
 
 def test_a_stack_made_by_hand_is_adopted() -> None:
-    """Two tags on account and workspace, and no write for the environment: it is never patched for a tag alone."""
+    """Tags on account and workspace, and no write for the environment: it is never patched for a tag alone."""
     seen = wanted.stack()
     assert seen.account
     assert seen.workspace
@@ -179,9 +186,11 @@ def test_a_stack_made_by_hand_is_adopted() -> None:
     steps = planned(wanted.environment(), replace(seen, **bare))
 
     ours = {tags.OWNER: "prod/Environment/gpu-west", tags.ORIGIN: tags.ADOPTED}
-    assert {kind: (action.reason, action.body) for kind, action in actions_of(steps).items()} == {
-        Kind.ACCOUNT: ("adopted", {"tags": {"hand": "made", **ours, tags.STORAGE_KEY: f"phi3mount:{wanted.KEYS[0]}"}}),
-        Kind.WORKSPACE: ("adopted", {"tags": ours}),
+    facts = {tags.STORAGE_KEY: f"phi3mount:{wanted.KEYS[0]}", tags.DELETION: "Retain"}
+    found = actions_of(steps)
+    assert {kind: (action.reason, without_record(action)) for kind, action in found.items()} == {
+        Kind.ACCOUNT: ("adopted", {"hand": "made", **ours, **facts}),
+        Kind.WORKSPACE: ("adopted", ours),
     }
     assert ready(steps) == {Kind.ACCOUNT, Kind.WORKSPACE}
 
@@ -209,7 +218,7 @@ def test_defaults_are_not_laid_on_what_exists() -> None:
 
 
 def test_a_serverless_profile_is_added_with_the_whole_array() -> None:
-    """What others added stays; nothing but the profiles is sent."""
+    """What others added stays; nothing but the profiles is sent, and the record of them with the tags that are there."""
     seen = wanted.stack(
         wanted.environment(
             containerApps=wanted.profiles({"name": "cpu", "type": "D4", "minimumCount": 1, "maximumCount": 1})
@@ -220,7 +229,11 @@ def test_a_serverless_profile_is_added_with_the_whole_array() -> None:
     action = planned(one, seen)[Kind.ENVIRONMENT].ready
 
     assert action is not None
-    assert action.body == {
+    assert seen.environment is not None
+    assert seen.environment.tags.items() - action.body["tags"].items() == {
+        (tags.APPLIED, seen.environment.tags[tags.APPLIED])
+    }
+    assert {key: part for key, part in action.body.items() if key != "tags"} == {
         "properties": {
             "workloadProfiles": [
                 {"name": "Consumption", "workloadProfileType": "Consumption"},
@@ -418,11 +431,11 @@ def test_a_rotated_key_makes_a_new_storage_then_the_tag() -> None:
     assert first[Kind.STORAGE].resource_id.endswith("/storages/phi3mount-cccccccc")
     assert ready(first) == {Kind.STORAGE}
     assert ready(second) == {Kind.ACCOUNT}
-    assert actions_of(second)[Kind.ACCOUNT].body == {
-        "tags": {
-            **(before.account.tags if before.account else {}),
-            tags.STORAGE_KEY: f"phi3mount-cccccccc:{rotated[0]}",
-        }
+    assert actions_of(second)[Kind.ACCOUNT].reason == "changed"
+    assert before.account is not None
+    assert without_record(actions_of(second)[Kind.ACCOUNT]) == {
+        **{name: value for name, value in before.account.tags.items() if name != tags.APPLIED},
+        tags.STORAGE_KEY: f"phi3mount-cccccccc:{rotated[0]}",
     }
     assert third[Kind.STORAGE].resource_id.endswith("/storages/phi3mount-cccccccc")
     assert actions_of(third) == {}
@@ -447,6 +460,6 @@ def test_the_group_of_default_names_is_the_services_own_spelling() -> None:
     one = wanted.environment()
     at = identity.Ids(wanted.GROUP_ID.replace("rg-phi3", "RG-Phi3"), wanted.ids(one).names)
 
-    plan = planner.environment(one, scope=wanted.SCOPE, ids=at, seen=observed.Stack())
+    plan = planner.environment(one, scope=wanted.SCOPE, ids=at, seen=observed.Stack(), now=wanted.NOW)
 
     assert {step.resource_id for step in plan.steps if "RG-Phi3" not in step.resource_id} == set()

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from controller.model import content, desired, tags
-from controller.plan import template
+from controller.plan import bodies, template
 from tests.unit.plan import wanted
 
 OWNER = tags.Owner("prod", "InferenceApp", "phi3-chat")
@@ -219,15 +219,20 @@ def test_the_applied_digest_follows_a_secrets_name_not_its_value() -> None:
     other = {"secrets": [{"name": "a-1", "value": SecretStr("y")}]}
     renamed = {"secrets": [{"name": "a-2", "value": SecretStr("x")}]}
 
-    assert template.applied(one) == template.applied(other)
-    assert template.applied(one) != template.applied(renamed)
+    assert bodies.applied(one) == bodies.applied(other)
+    assert bodies.applied(one) != bodies.applied(renamed)
 
 
 def test_a_creation_asks_for_no_absence() -> None:
     """What an update must take away isn't mentioned where nothing is there yet."""
     body = rendered(wanted.app())
     whole = template.wanted(
-        wanted.app(tags={"team": "chat"}), location="westus3", environment_id="/env", body=body, config={"ingress": {}}
+        wanted.app(tags={"team": "chat"}),
+        location="westus3",
+        environment_id="/env",
+        body=body,
+        config={"ingress": {}},
+        live=None,
     )
 
     sent = whole.create["properties"]["template"]["containers"][0]
@@ -235,7 +240,7 @@ def test_a_creation_asks_for_no_absence() -> None:
     assert sent["volumeMounts"] == [{"volumeName": "phi3sharevolume", "mountPath": "/mount"}]
     assert whole.create["properties"]["environmentId"] == "/env"
     assert whole.immutable == {"properties": {"environmentId": "/env"}}
-    assert whole.tags == {"team": "chat"}
+    assert whole.tags == {"team": "chat", tags.DELETION: "Delete"}
 
 
 def test_where_things_lie_on_the_share() -> None:

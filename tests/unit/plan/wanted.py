@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from controller.model import content, desired, identity, observed, tags
+from controller.model import content, desired, identity, kinds, observed
 from controller.plan import actions, planner, workload
 from tests.unit import answers
 
@@ -17,6 +18,7 @@ SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 GROUP_ID = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-phi3"
 KEYS = ("aaaaaaaa11111111", "bbbbbbbb22222222")
 SCOPE = planner.Scope("prod", commit="0123abc")
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 FILE = content.File("inference/serve.py", Path("/src/serve.py"), 5, "5" * 64, executable=False)
 CONTENT = content.Content((FILE,), ("inference",))
 PROFILE = {"name": "GPU", "type": "NC24-A100", "minimumCount": 0, "maximumCount": 2}
@@ -111,11 +113,14 @@ def answered_environment(at: identity.Ids, sent: Mapping[str, Any]) -> observed.
 def stack(wanted: desired.Environment | None = None) -> observed.Stack:
     """The stack as acaops has made it, settled."""
     one = wanted or environment()
-    first = planner.environment(one, scope=SCOPE, ids=ids(one), seen=observed.Stack(keys=KEYS))
+    first = planner.environment(one, scope=SCOPE, ids=ids(one), seen=observed.Stack(keys=KEYS), now=NOW)
     seen = answered(one, first)
     assert seen.account is not None
-    recorded = {**seen.account.tags, tags.STORAGE_KEY: f"phi3mount:{KEYS[0]}"}
-    return observed.Stack(**{**vars(seen), "account": observed.Resource({**seen.account.body, "tags": recorded})})
+    second = planner.environment(one, scope=SCOPE, ids=ids(one), seen=seen, now=NOW)
+    sent = {step.kind: step.action.body for step in second.steps if step.action}
+    account = observed.Resource({**seen.account.body, **sent[kinds.Kind.ACCOUNT]})
+    assert sent.keys() == {kinds.Kind.ACCOUNT}
+    return observed.Stack(**{**vars(seen), "account": account})
 
 
 def release(secrets: Mapping[str, str] | None = None, *, files: content.Content = CONTENT) -> workload.Release:
@@ -128,9 +133,11 @@ def plan_app(
     *,
     made: workload.Release | None = None,
     scope: planner.Scope = SCOPE,
+    now: datetime = NOW,
 ) -> actions.Plan:
     one = environment()
-    return planner.app(wanted, stands_on=one, scope=scope, ids=ids(one), seen=seen, release=made or release())[0]
+    made = made or release()
+    return planner.app(wanted, stands_on=one, scope=scope, ids=ids(one), seen=seen, release=made, now=now)[0]
 
 
 def answered_app(sent: Mapping[str, Any], *, name: str = "phi3") -> observed.Resource:

@@ -82,11 +82,11 @@ def test_an_unknown_environment_is_refused(state: Path) -> None:
 
 def test_an_invalid_environment_is_not_called_unknown(state: Path) -> None:
     """It says enough of itself."""
-    environment(state, "west", more="  mode: Observe\n")
+    environment(state, "west", more="  mode: Watch\n")
     app(state, "a")
     app(state, "b", more="  release: Mirror\n  content: [{path: ../inference, target: i}]\n")
 
-    assert problems(state) == ["state/west.yaml:8:9: spec.mode: not yet: mode Observe isn't supported in this version"]
+    assert problems(state) == ["state/west.yaml:8:9: spec.mode: input should be 'Manage' or 'Observe'"]
 
 
 def test_an_unknown_workload_profile_is_refused(state: Path) -> None:
@@ -145,3 +145,42 @@ def test_mirrored_folders_of_two_apps_stay_apart(state: Path) -> None:
     assert problems(state) == [
         "state/c.yaml:10:42: 'Code/x' equals, holds or lies in 'code' of InferenceApp a at state/a.yaml:1"
     ]
+
+
+def apps(state: Path, **needs: str) -> None:
+    for name, depends_on in needs.items():
+        app(state, name, more=f"  appName: {name}{name}\n  dependsOn: [{depends_on}]\n")
+
+
+def test_a_dependency_that_is_not_there_is_refused(state: Path) -> None:
+    """At its entry; an app that is invalid itself isn't called unknown."""
+    environment(state, "west")
+    apps(state, a="b, c", b="")
+    assert problems(state) == ["state/a.yaml:9:18: no InferenceApp is called 'c'"]
+
+    app(state, "c", more="  image: other\n  drift: Ignore\n")
+    assert not any("called" in problem for problem in problems(state))
+
+
+def test_apps_that_wait_for_each_other_are_refused(state: Path) -> None:
+    """Each circle once, at the entry that closes it from its first app, naming all on it."""
+    environment(state, "west")
+    apps(state, a="b", b="c", c="e, a", d="d", e="", f="a, e")
+
+    assert problems(state) == [
+        "state/a.yaml:9:15: waits for itself: a -> b -> c -> a",
+        "state/d.yaml:9:15: waits for itself: d -> d",
+    ]
+
+
+def test_a_chain_is_no_circle(state: Path) -> None:
+    """Nor two ways to one app; those that depend on an app are its dependents, like those that stand on an
+    environment."""
+    environment(state, "west")
+    apps(state, a="b, c", b="d", c="d", d="")
+
+    source = manifest.load(state)
+
+    assert source.dependents("InferenceApp", "d") == (("InferenceApp", "b"), ("InferenceApp", "c"))
+    assert source.dependents("InferenceApp", "a") == ()
+    assert len(source.dependents("Environment", "west")) == 4

@@ -136,7 +136,9 @@ def test_without_git_the_revision_is_the_files(state: Path, monkeypatch: pytest.
 def test_every_problem_is_told_at_its_place(state: Path) -> None:
     """Sorted; a wrong value at the value, an unknown field at its key, a missing one at the mapping that lacks it."""
     (state / "a.yaml").write_text(ENVIRONMENT.replace("resourceGroup: rg-phi3", "resourcegroup: rg-phi3"))
-    (state / "b.yml").write_text(APP.replace("image: python:3.11", "env: [{name: A, value: 1}]\n  drift: Report"))
+    (state / "b.yml").write_text(
+        APP.replace("image: python:3.11", "env: [{name: A, value: 1}]\n  ingress: {allow: [0.0.0.0/0]}")
+    )
 
     assert problems(state) == [
         "state/a.yaml:5:3: missing field spec.resourceGroup",
@@ -144,7 +146,7 @@ def test_every_problem_is_told_at_its_place(state: Path) -> None:
         "state/b.yml:5:3: missing field spec.image",
         "state/b.yml:6:26: spec.env[0].value: input should be a valid string; numbers and words like yes or null need"
         " quotes to be text",
-        "state/b.yml:7:10: spec.drift: not yet: drift Report isn't supported in this version",
+        "state/b.yml:7:20: spec.ingress.allow: not yet: an allow list of CIDRs isn't supported in this version",
     ]
 
 

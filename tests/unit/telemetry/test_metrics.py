@@ -157,6 +157,14 @@ def test_drift_is_counted_by_object(metrics: Metrics) -> None:
     assert value(metrics, "acaops_drift_total", controller="inferenceapp", name=NAME) == 2
 
 
+def test_what_differs_is_told_by_object(metrics: Metrics) -> None:
+    """How many fields somebody else changed, and whether the object is suspended, by its last pass."""
+    metrics.differs(*APP, fields=2, suspended=True)
+    metrics.differs(*APP, fields=1, suspended=False)
+    assert value(metrics, "acaops_drift_fields", kind="InferenceApp", name=NAME) == 1
+    assert value(metrics, "acaops_suspended", kind="InferenceApp", name=NAME) == 0
+
+
 def test_requests_are_counted_and_timed(metrics: Metrics) -> None:
     """By what they are about, method and code; those that Azure put off once more."""
     metrics.requested("files", "PUT", "201", seconds=0.1, throttled=False)
