@@ -6,19 +6,20 @@ import asyncio
 import contextlib
 import importlib.metadata
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from controller import follow, loop, objects, reconcile, settings
-from controller.cloud import azure
+from controller import election as elections
+from controller import follow, loop, memory, objects, reconcile, settings
+from controller.cloud import azure, shared
 from controller.model import desired
 from controller.plan import planner
 from controller.sources import manifest, origin
 from controller.status import store
-from controller.telemetry import hook, http, metrics
+from controller.telemetry import api, hook, http, metrics
 
 VERSION = importlib.metadata.version("acaops")
 
@@ -36,6 +37,10 @@ class Controller:
         return self.loop.reconciler.statuses
 
     @property
+    def election(self) -> elections.Election:
+        return self.loop.election
+
+    @property
     def reconciler(self) -> reconcile.Reconciler:
         return self.loop.reconciler
 
@@ -49,13 +54,48 @@ async def controller(chosen: settings.Settings) -> AsyncIterator[Controller]:
     scope = planner.Scope(chosen.inventory, chosen.allow)
     async with azure.Azure(chosen.cloud) as cloud:
         cloud.calls.listen(told.requested)
-        reconciler = reconcile.Reconciler(cloud, statuses, told, scope, lambda: datetime.now(UTC))
-        running = loop.Loop(source, reconciler, chosen.backoff)
+        reads = shared.Shared(cloud)
+        reconciler = reconcile.Reconciler(
+            reads,
+            statuses,
+            told,
+            scope,
+            lambda: datetime.now(UTC),
+            memory.Memory(sparing=True),
+            refresh=reads.refresh,
+        )
+        lease = cloud.lease(chosen.lease) if chosen.lease else None
+        election = elections.Election(
+            lease, duration=chosen.lease_duration, told=lambda leads: told.leading(leader=leads)
+        )
+        cloud.fence = election.fence
+        running = loop.Loop(source, reconciler, chosen.backoff, election)
         try:
             yield Controller(cloud, running)
         finally:
             await running.close()
+            await reads.close()
             await source.close()
+            if lease:
+                await lease.close()
+
+
+@contextlib.asynccontextmanager
+async def electing(one: Controller) -> AsyncIterator[None]:
+    """Stand for election while inside, where one is held. Leaving lets the looks in hand end, then another lead."""
+    if one.election.single:
+        yield
+        return
+    task = asyncio.create_task(one.election.run(lead=one.loop.lead, stand_by=one.loop.stand_by), name="election")
+    one.loop.vital.append(task)
+    try:
+        yield
+    finally:
+        await one.loop.close()
+        one.loop.vital.remove(task)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await one.election.release()
 
 
 @contextlib.asynccontextmanager
@@ -72,17 +112,41 @@ async def serving(one: Controller, chosen: settings.Settings) -> AsyncIterator[i
 
     answers = http.Answers(
         alive=lambda: one.loop.alive,
-        unready=lambda: statuses.unready(one.loop.source.keys if one.loop.source else ()),
-        status=lambda: statuses.snapshot().as_json(),
+        unready=lambda: _unready(one),
+        status=lambda: {"leader": one.election.leader.as_json(), **statuses.snapshot().as_json()},
         find=find,
         metrics=exposition,
     )
     app = http.application(answers, version=VERSION, inventory=chosen.inventory)
+    token = chosen.api_token.read if chosen.api_token else None
+    app.add_routes(api.Api(token, reconcile=lambda kind, name: _reconcile(one, kind, name)).routes())
     if chosen.hook_secret and chosen.git:
         taken = hook.Hook(chosen.hook_secret.read, ref=chosen.git.ref, pushed=one.asks.push, count=told.hooked)
         app.add_routes([taken.route()])
     async with http.serve(app, chosen.host, port=chosen.port) as port:
         yield port
+
+
+def _unready(one: Controller) -> Sequence[str]:
+    """Who stands by makes no passes, and is ready to."""
+    wanted = one.loop.source.keys if one.loop.source and one.loop.leading else ()
+    undecided = one.election.undecided
+    return (*([undecided] if undecided else ()), *one.statuses.unready(wanted))
+
+
+def _reconcile(one: Controller, kind: str, name: str) -> api.Answer:
+    """Ask for a look at once. `passes` in the answer is how many the object has had once it was made."""
+    problems = one.statuses.source.problems
+    if problems:
+        return api.Answer(409, {"error": f"the desired state doesn't load: {problems[0]}"})
+    if not one.loop.leading:
+        return api.Answer(409, {"error": one.election.standing(), "leader": one.election.leader.as_json()})
+    known = one.loop.source.keys if one.loop.source else ()
+    found = [key for key in known if (key[0].casefold(), key[1]) == (kind.casefold(), name)]
+    passes = one.loop.asked(found[0]) if found else None
+    if passes is None:
+        return api.Answer(404, {"error": f"no {kind} is called {name}", "known": ["/".join(key) for key in known]})
+    return api.Answer(202, {"kind": found[0][0], "name": name, "passes": passes})
 
 
 def config(source: manifest.Source, *, view: objects.View, app: desired.InferenceApp) -> dict[str, str]:

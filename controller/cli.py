@@ -1,7 +1,7 @@
 """The `acaops` command: reads arguments, shows results, sets the exit status. What it shows is decided elsewhere.
 
 Exit status: 0 all is well; 1 an error, wrong usage included, or an object that isn't ready; 2 only ever `plan`'s, for
-changes; 130 interrupted. Results go to standard output, everything else to standard error.
+changes; 75 another controller leads; 130 interrupted. Results go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,19 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer import core
 
-from controller import assembly, commands, configuration, daemon, flags, importing, settings, signals, views
+from controller import (
+    asking,
+    assembly,
+    commands,
+    configuration,
+    daemon,
+    deleting,
+    flags,
+    importing,
+    settings,
+    signals,
+    views,
+)
 from controller.sources import manifest
 from controller.telemetry import log as logs
 
@@ -118,7 +130,7 @@ def validate(folder: Annotated[Path, typer.Argument(help="The state folder.")] =
 
 
 @app.command()
-@flags.taken("source", "azure", "scope")
+@flags.taken("source", "azure", "scope", "prune")
 def plan(
     *,
     chosen: settings.Settings,
@@ -127,9 +139,11 @@ def plan(
     ] = None,
     output: Output = "text",
 ) -> None:
-    """Show what would change and why, writing nothing.
+    """Show what would change and why, and whether it can work, writing nothing.
 
-    Exit 0: nothing would change, 2: something would, 1: an error.
+    Before anything is touched, names, region, quota, sizes, image and content are checked.
+
+    Exit 0: nothing would change, 2: something would, 1: an error, or it can't work.
 
     Example: acaops plan desired_state/ --rev HEAD~1 -o json
     """
@@ -138,7 +152,7 @@ def plan(
 
 
 @app.command()
-@flags.taken("source", "azure", "scope")
+@flags.taken("source", "azure", "scope", "prune", "election")
 def once(
     *,
     chosen: settings.Settings,
@@ -147,7 +161,7 @@ def once(
 ) -> None:
     """Converge with live progress, then exit.
 
-    Exit 0: every object is Ready, 1: one isn't.
+    Exit 0: every object is Ready, 1: one isn't, 75: another controller holds the lease.
 
     Example: acaops once desired_state/ --cloud https://127.0.0.1:8443
     """
@@ -156,7 +170,7 @@ def once(
 
 
 @app.command()
-@flags.taken("source", "azure", "scope", "daemon")
+@flags.taken("source", "azure", "scope", "prune", "election", "daemon", "api")
 def run(*, chosen: settings.Settings, write_config: WriteConfig = False) -> None:
     """The daemon: follow, diff, reconcile, until told to stop.
 
@@ -193,8 +207,57 @@ def status(
     )
 
 
+@app.command()
+@flags.taken("api")
+def reconcile(
+    name: Annotated[str, typer.Argument(help="The object's name.")],
+    *,
+    chosen: settings.Settings,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", envvar="ACAOPS_URL", help="The daemon's address [default: by host and port]."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the pass, and show what it came to.")] = False,
+    output: Output = "text",
+) -> None:
+    """Have the daemon look at an object now, also at one that is Stalled.
+
+    Exit 0: it does, or, with --wait, the object is Ready after it; 1: not.
+
+    Example: acaops reconcile phi3-chat --wait
+    """
+    _log("error")
+    where = url or commands.address(chosen)
+    raise typer.Exit(_run(asking.reconcile(chosen, url=where, name=name, wait=wait, output=output)))
+
+
+@app.command()
+@flags.taken("source", "azure", "scope", "election", folder="option")
+def delete(
+    name: Annotated[str, typer.Argument(help="The object's name.")],
+    *,
+    chosen: settings.Settings,
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Environment or InferenceApp, where both have the name.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the end.")] = 3600.0,
+    output: Output = "text",
+) -> None:
+    """Delete one object's resources, now and on purpose.
+
+    An app goes whatever its deletionPolicy; of an Environment goes what its own policy lets go. What was adopted stays,
+    and so does what an app published on the share. Exit 0: all is gone or stays by these rules, 1: not all.
+
+    Example: acaops delete phi3-chat --allow 00000000-0000-0000-0000-000000000000/rg-phi3
+    """
+    _log("error")
+    asked = deleting.Asked(name, kind, yes=yes, seconds=timeout, output=output)
+    raise typer.Exit(_run(deleting.delete(chosen, asked)))
+
+
 @app.command("settings")
-@flags.taken("source", "azure", "scope", "daemon")
+@flags.taken("source", "azure", "scope", "prune", "election", "daemon", "api")
 def show_settings(*, choices: configuration.Choices, output: Output = "text") -> None:
     """Show every setting and where it comes from.
 

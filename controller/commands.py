@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -17,13 +18,17 @@ from typing import Any, Literal
 
 import aiohttp
 
-from controller import assembly, configuration, loop, settings, signals, views
+from controller import assembly, configuration, loop, objects, preflighting, pruning, settings, signals, views
+from controller import election as elections
 from controller.model import conditions, outcome
-from controller.plan import actions, render
+from controller.plan import actions, prune, render
 from controller.sources import content, git, manifest, remote, repository, secrets, worktree
 from controller.status import summarize
 
 Form = Literal["text", "json"]
+HELD = os.EX_TEMPFAIL
+"""The exit status where another controller leads: 75, try again later."""
+
 CONFIG = Path("infra/inference.config.json")
 WATCH_SECONDS = 2.0
 ASK_SECONDS = 10.0
@@ -38,9 +43,9 @@ class _RefusedError(Exception):
 
 
 async def plan(chosen: settings.Settings, *, rev: str | None, output: Form) -> int:
-    """Exit status 0: nothing to change, 2: something, 1: an object can't be planned, or something is in the way. With
-    `rev`, of that commit."""
-    plans: dict[str, actions.Plan] = {}
+    """Exit status 0: nothing to change, 2: something, 1: an object can't be planned, something is in the way, or the
+    preflight found that it can't work. With `rev`, of that commit."""
+    seen: dict[preflighting.Key, objects.View] = {}
     problems: list[str] = []
     try:
         chosen = await _at(chosen, rev) if rev else chosen
@@ -48,15 +53,33 @@ async def plan(chosen: settings.Settings, *, rev: str | None, output: Form) -> i
             source = await _usable(one)
             for key in source.keys:
                 try:
-                    plans["/".join(key)] = (await one.reconciler.look(source, key)).plan
+                    seen[key] = await one.reconciler.look(source, key)
                 except outcome.OutcomeError as error:
                     problems.append(f"{'/'.join(key)}: {error}")
+            found = await preflighting.findings(one.cloud, source, seen, memory=one.reconciler.memory.hashes)
+            gone = await _gone(one, chosen, source, problems) if chosen.prune else prune.Plan()
     except _RefusedError as error:
         return refused(error.problems)
-    _show_plans(plans, output=output, whole=not problems)
+    plans = {**{"/".join(key): view.plan for key, view in seen.items()}, **prune.shown(gone)}
+    said = {"/".join(key): each for key, each in found.items()}
+    _show_plans(plans, said, output=output, whole=not problems)
+    _show_findings([one for each in said.values() for one in each])
+    views.notes(views.console(sys.stderr), prune.kept(gone.steps))
     views.problems(views.console(sys.stderr), problems)
     stopped = any(isinstance(step.blocked, outcome.Stalled) for one in plans.values() for step in one.steps)
+    stopped = stopped or any(one.found.level == "error" for each in said.values() for one in each)
     return 1 if problems or stopped else 2 if any(one.pending for one in plans.values()) else 0
+
+
+async def _gone(
+    one: assembly.Controller, chosen: settings.Settings, source: manifest.Source, problems: list[str]
+) -> prune.Plan:
+    """What pruning would delete; one more of the problems where that can't be told."""
+    try:
+        return await pruning.made(one.loop, one.cloud, chosen).plan(source)
+    except outcome.OutcomeError as error:
+        problems.append(f"what would be pruned can't be told: {error}")
+        return prune.Plan()
 
 
 async def _at(chosen: settings.Settings, rev: str) -> settings.Settings:
@@ -79,10 +102,21 @@ async def _at(chosen: settings.Settings, rev: str) -> settings.Settings:
     return replace(chosen, git=settings.Git(f"file://{top}", ref=sha, path=path, secrets=Path("/")))
 
 
-def _show_plans(plans: dict[str, actions.Plan], *, output: Form, whole: bool) -> None:
-    """`whole`: every object has a plan, so that none to show means nothing to change."""
+def _show_plans(
+    plans: dict[str, actions.Plan],
+    found: dict[str, tuple[preflighting.Finding, ...]],
+    *,
+    output: Form,
+    whole: bool,
+) -> None:
+    """`found` are the preflight's entries, after the steps. `whole`: every object has a plan, so that none to show
+    means nothing to change."""
     if output == "json":
-        print(json.dumps({name: render.as_json(one) for name, one in plans.items()}, indent=2))
+        told = {
+            name: [*render.as_json(one), *(each.as_json() for each in found.get(name, ()))]
+            for name, one in plans.items()
+        }
+        print(json.dumps(told, indent=2))
         return
     for name, one in plans.items():
         for line in render.lines(name, one):
@@ -92,26 +126,53 @@ def _show_plans(plans: dict[str, actions.Plan], *, output: Form, whole: bool) ->
         print(f"{count} to write" if count else "nothing to change")
 
 
-async def once(chosen: settings.Settings, *, seconds: float, write_config: bool) -> int:
-    """Converge, `seconds` at most. Exit status 0: every object is Ready."""
+def _show_findings(found: list[preflighting.Finding]) -> None:
+    """The gravest last, next to the prompt."""
     console = views.console(sys.stderr)
-    stop = asyncio.Event()
+    views.notes(console, [str(one) for one in found if one.found.level == "note"])
+    views.warnings(console, [str(one) for one in found if one.found.level == "warning"])
+    views.problems(console, [str(one) for one in found if one.found.level == "error"])
+
+
+async def once(chosen: settings.Settings, *, seconds: float, write_config: bool) -> int:
+    """Converge, `seconds` at most. Exit status 0: every object is Ready, `HELD`: another controller leads."""
+    console = views.console(sys.stderr)
+    stop, lost = asyncio.Event(), asyncio.Event()
     began = time.monotonic()
+
+    def lose() -> None:
+        lost.set()
+        stop.set()
+
     try:
         async with assembly.controller(chosen) as one:
             source = await _usable(one)
-            with views.Progress(console) as progress, signals.handled(stop.set):
-                one.statuses.subscribe(lambda status: progress.update(status.as_json()))
-                await one.loop.accept(source)
-                settled = await assembly.until_settled(one, seconds=seconds, stop=stop)
-            await one.loop.close()
+            async with one.election.held(lose):
+                with views.Progress(console) as progress, signals.handled(stop.set):
+                    one.statuses.subscribe(lambda status: progress.update(status.as_json()))
+                    await one.loop.accept(source)
+                    settled = await assembly.until_settled(one, seconds=seconds, stop=stop)
+                    if settled and chosen.prune:
+                        left = max(0.0, seconds - (time.monotonic() - began))
+                        await pruning.until_done(one.loop, one.cloud, chosen, seconds=left, stop=stop)
+                await one.loop.close()
             ready = settled and all(loop.settled(status) for status in one.statuses.snapshot().objects)
             lines = [] if ready else list(_unfinished(one, settled=settled, interrupted=stop.is_set()))
+            views.notes(console, pruning.notes(one.statuses.source.pruning))
+            lines += pruning.problems(one.statuses.source.pruning)
             if write_config and ready:
                 lines += await _write_config(one)
             _summary(one, seconds=time.monotonic() - began)
+    except elections.HeldError as error:
+        refused([str(error)])
+        return HELD
     except _RefusedError as error:
         return refused(error.problems)
+    except outcome.OutcomeError as error:
+        return refused([f"the lease can't be had: {error}"])
+    if lost.is_set() and not ready:
+        refused(["the lease was lost on the way; run it again to go on"])
+        return HELD
     views.problems(console, lines)
     return signals.INTERRUPTED if stop.is_set() and not ready else 1 if lines else 0
 
@@ -120,22 +181,22 @@ async def status(chosen: settings.Settings, *, url: str, name: str | None, watch
     """The daemon's word, or that of a read-only pass. Exit status 0: all that is shown is Ready."""
     console = views.console(sys.stdout)
     while True:
-        told = await _ask(url) or await _look(chosen)
+        told = await ask(url) or await _look(chosen)
         problems = [*told["source"]["problems"], *filter(None, [told["source"].get("fetchError")])]
         shown = [one for one in told["objects"] if name in (None, one["name"])]
         if not shown and not problems and name is not None:
-            return refused([_unknown(name, [one["name"] for one in told["objects"]])])
+            return refused([unknown(name, [one["name"] for one in told["objects"]])])
         if output == "json":
             print(json.dumps(told | {"objects": shown}, indent=2))
         else:
             if watch:
                 console.clear()
-            if line := views.source_line(told["source"]):
+            for line in filter(None, (views.leader_line(told.get("leader")), views.source_line(told["source"]))):
                 console.print(line)
             console.print(views.status_table({"objects": shown}))
         views.problems(views.console(sys.stderr), problems)
         if not watch:
-            return 0 if not problems and all(_is_ready(one) for one in shown) else 1
+            return 0 if not problems and all(is_ready(one) for one in shown) else 1
         await asyncio.sleep(WATCH_SECONDS)
 
 
@@ -145,7 +206,7 @@ def address(chosen: settings.Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{chosen.port}"
 
 
-async def _ask(url: str) -> dict[str, Any] | None:
+async def ask(url: str) -> dict[str, Any] | None:
     """What the daemon says, None where none answers: nobody, or somebody else."""
     try:
         timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
@@ -177,11 +238,11 @@ def _told(error: manifest.LoadError | git.FetchError) -> tuple[str, ...]:
     return tuple(map(str, error.problems)) if isinstance(error, manifest.LoadError) else (str(error),)
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def unknown(name: str, known: list[str]) -> str:
     return f"no object is called {name!r}; there {'are' if len(known) != 1 else 'is'} {', '.join(known) or 'none'}"
 
 
-def _is_ready(told: dict[str, Any]) -> bool:
+def is_ready(told: dict[str, Any]) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in told["conditions"])
 
 

@@ -93,6 +93,11 @@ def settled(choices: Choices) -> settings.Settings:
         cloud=value["cloud"],
         inventory=value["inventory"],
         allow=value["allow"],
+        prune=value["prune"],
+        allow_mass_delete=value["allow-mass-delete"],
+        lease=value["lease"],
+        lease_duration=value["lease-duration"],
+        api_token=_secret(choices, "api-token"),
         host=value["host"],
         port=value["port"],
         log_level=value["log-level"],
@@ -193,6 +198,11 @@ def _conflicts(chosen: Choices) -> Iterator[str]:
         for one in chosen.values():
             if one.option.of_repository and one.origin.startswith("--"):
                 yield f"{one.origin} goes with --repo"
+    if chosen["prune"].value:
+        if chosen["inventory"].value in (None, chosen["inventory"].option.default):
+            yield f"{_place(chosen['prune'])} needs inventory: a name of its own, so that it deletes nobody else's"
+        if not chosen["allow"].value:
+            yield f"{_place(chosen['prune'])} needs allow: the subscriptions or resource groups to look in"
     if given("repo") and str(chosen["cache"].value).startswith("~"):
         yield f"{chosen['cache'].value}: this user has no home folder; say by cache where copies of the repository go"
     if (chosen["notify-secret"].value or chosen["notify-secret-file"].value) is None and (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from controller import assembly, commands, follow, loop, notifying, settings, signals
+from controller import assembly, commands, follow, loop, notifying, pruning, settings, signals
 from controller.model import outcome
 from controller.status import store
 from controller.telemetry import http, receivers, supervisor
@@ -45,6 +45,8 @@ async def _started(chosen: settings.Settings, told: supervisor.Supervisor) -> As
         assembly.controller(chosen) as one,
         assembly.serving(one, chosen) as port,
         notifying.notifying(one.loop, chosen),
+        assembly.electing(one),
+        pruning.pruning(one.loop, one.cloud, chosen),
     ):
         log.info("serving", address=f"http://{chosen.host}:{port}", source=one.loop.origin.label)
         if chosen.hook_secret and not chosen.git:
@@ -79,6 +81,8 @@ def _summary(one: assembly.Controller) -> str:
     source, objects = one.statuses.source, one.statuses.snapshot().objects
     if source.problems:
         return f"the desired state doesn't load: {source.problems[0]}"
+    if not one.loop.leading:
+        return f"{source.revision}: {one.election.standing()}"
     ready = sum(loop.settled(status) is True for status in objects)
     fetching = f"; {source.fetch_error}" if source.fetch_error else ""
     return f"{source.revision}: {ready} of {len(objects)} objects Ready{fetching}"

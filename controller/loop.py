@@ -1,4 +1,4 @@
-"""Owns time: which object is looked at when, one worker each, until a signal.
+"""Owns time: which object is looked at when, one worker each, until a signal; and none while another controller leads.
 
 A request is only a name ("look again at phi3-chat"). Requests for an object that is being looked at come to one
 more look; requests while it waits end the wait. Workers keep nothing but the count of failures in a row.
@@ -14,8 +14,9 @@ from pathlib import Path
 
 import structlog
 
+from controller import election as elections
 from controller import objects, reconcile, settings, worker
-from controller.model import conditions
+from controller.model import conditions, outcome
 from controller.model.commit import Commit
 from controller.sources import git, manifest, origin
 from controller.status import store, summarize
@@ -36,12 +37,13 @@ LOADING = 900.0
 @dataclass
 class Loop:
     """All workers over one desired state. `reconciler.statuses` is where the outcome shows. `only` picks the objects
-    to work on; after a change of it, `load` again. `vital` tasks must not end by themselves; `on_load` is called
-    after each load, whatever it came to."""
+    to work on; after a change of it, `load` again. `source` is None while the desired state doesn't load. `vital` tasks
+    must not end by themselves; `on_load` is called after each load, whatever it came to."""
 
     origin: origin.Origin
     reconciler: reconcile.Reconciler
     backoff: settings.Backoff = field(default_factory=settings.Backoff)
+    election: elections.Election = field(default_factory=elections.Election)
     source: manifest.Source | None = None
     vital: list[asyncio.Task[None]] = field(default_factory=list)
     on_load: list[Callable[[], None]] = field(default_factory=list)
@@ -55,6 +57,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.reconciler.metrics.workers(limit=SIDE_BY_SIDE)
+        self.reconciler.called = self.ask
 
     @property
     def alive(self) -> bool:
@@ -65,6 +68,11 @@ class Loop:
             and not any(task.done() for task in self.vital)
             and all(now < latest for latest in self._overdue.values())
         )
+
+    @property
+    def leading(self) -> bool:
+        """Whether this controller may write, now."""
+        return self.election.leading
 
     async def load(self, changed: frozenset[Path] | None = None) -> None:
         """Read the source and look at what may be concerned: everything, or, where `changed` names the folders below
@@ -102,6 +110,29 @@ class Loop:
             if key in self._workers:
                 self._workers[key].ask()
 
+    def asked(self, key: reconcile.Key) -> int | None:
+        """As `ask`, for one object; gives how many passes it has had once one that began after this ended. None where
+        it isn't worked on."""
+        if key not in self._workers:
+            return None
+        self.ask([key])
+        status = self.reconciler.statuses.get(key)
+        return (status.passes if status else 0) + (2 if key in self._looking else 1)
+
+    def lead(self) -> None:
+        """Look at everything from now on."""
+        if self.source is not None and not self._closed:
+            wanted = self._wanted(self.source)
+            self._hire(wanted)
+            self.ask(wanted)
+
+    async def stand_by(self) -> None:
+        """Begin no look any more; ends when those in hand have. Each status says who leads in place of what was found
+        here."""
+        await self._drop(tuple(self._workers))
+        if self.source is not None:
+            self._stand(self.source, self._wanted(self.source))
+
     async def close(self) -> None:
         """Let every look in hand end, then leave."""
         self._closed = True
@@ -130,12 +161,37 @@ class Loop:
         self.reconciler.memory.keep([path for app in source.apps for path, _ in app.contents])
         if known is None or known.digest != source.digest or known.commit != source.commit:
             log.info("desired state loaded", revision=source.revision, objects=len(source.keys))
-        wanted = {key for key in source.keys if self.only(key)}
+        wanted = self._wanted(source)
         await self._forget(({status.key for status in statuses.snapshot().objects} | set(self._workers)) - wanted)
-        if not self._closed:
+        if not self.leading:
+            self._stand(source, wanted)
+        elif not self._closed:
             self._hire(wanted)
             self.ask(wanted if known is None or changed is None else self._concerned(known, source, changed))
         await self.origin.tidy([source, *self._looking.values()])
+
+    def _wanted(self, source: manifest.Source) -> set[reconcile.Key]:
+        return {key for key in source.keys if self.only(key)}
+
+    def _stand(self, source: manifest.Source, wanted: Iterable[reconcile.Key]) -> None:
+        """What an object is like is the leader's to say, and to count."""
+        statuses, now = self.reconciler.statuses, self.reconciler.now()
+        waiting = outcome.Waiting(conditions.Reason.NOT_LEADER, self.election.standing())
+        for key in wanted:
+            status = statuses.get(key) or store.ObjectStatus(*key)
+            step = summarize.StepReport("pass", "", "", waiting)
+            verdict = summarize.fold(
+                [step],
+                revision=source.revision,
+                now=now,
+                previous=status.conditions,
+                interval=objects.INTERVAL,
+                retry_interval=None,
+            )
+            told = replace(status, conditions=verdict.conditions, source_revision=source.revision, resources=())
+            if told != status:
+                statuses.replace(told)
+            self.reconciler.metrics.forget(*key)
 
     def _concerned(
         self, known: manifest.Source, source: manifest.Source, changed: frozenset[Path]
@@ -211,6 +267,8 @@ class Loop:
         for key in gone:
             self.reconciler.statuses.forget(key)
             self.reconciler.metrics.forget(*key)
+            self.reconciler.memory.unsettle(key[1])
+            self.ask(self.reconciler.turns.leave(key))
 
     async def _drop(self, keys: tuple[reconcile.Key, ...]) -> None:
         """End workers and wait for their looks in hand; those of others go on. One that is cut short can be
@@ -233,7 +291,7 @@ class Loop:
 
     async def _look(self, key: reconcile.Key) -> summarize.Requeue:
         source = self.source
-        if source is None:
+        if source is None or not self.leading:
             return summarize.Requeue("never", None)
         limit = objects.timeout(source.find(*key).object)
         self._looking[key] = source

@@ -36,7 +36,13 @@ async def notifying(running: loop.Loop, chosen: settings.Settings) -> AsyncItera
         network.session(network.trust(), for_sdk=False) as session,
         notify.Notifier(receiving, session, count=count) as notifier,
     ):
-        teller = notices.Teller(statuses, chosen.inventory, notifier.put)
+
+        def put(message: receivers.Message) -> None:
+            """What this controller would say while another leads is out of date."""
+            if running.leading:
+                notifier.put(message)
+
+        teller = notices.Teller(statuses, chosen.inventory, put)
 
         def loaded() -> None:
             teller.loaded(running.source.keys if running.source else (), now=running.reconciler.now())

@@ -6,12 +6,12 @@ A `View` is one object at one moment: what is wanted, what was seen, what would 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from controller import apply, health, observe
+from controller import apply, health, memory, observe
 from controller.cloud import port
 from controller.model import content, desired, identity, moments, observed, outcome
 from controller.model.conditions import Reason
@@ -65,33 +65,10 @@ def depends_on(wanted: desired.Environment | desired.InferenceApp) -> Sequence[s
     return wanted.spec.depends_on if isinstance(wanted, desired.InferenceApp) else ()
 
 
-@dataclass
-class Streak:
-    """Checks in a row that named one release on one revision, and when the last was made."""
-
-    release: str = ""
-    revision: str = ""
-    count: int = 0
-    at: datetime | None = None
-
-
-@dataclass
-class Memory:
-    """What a controller may forget at any moment: file hashes, and how many checks in a row passed."""
-
-    hashes: folders.Memory = field(default_factory=dict)
-    streaks: dict[str, Streak] = field(default_factory=dict)
-
-    def keep(self, contents: Collection[Path]) -> None:
-        """Forget the hashes of files that lie in none of these folders."""
-        folders = set(contents)
-        self.hashes = {path: known for path, known in self.hashes.items() if not folders.isdisjoint(path.parents)}
-
-
 @dataclass(frozen=True)
 class View:
-    """One object's plan and what it rests on. `pack` writes the app's bundle to a path. `seen` and
-    `rollout` are an app's, None for an Environment."""
+    """One object's plan and what it rests on. `pack` writes the app's bundle to a path. `seen`,
+    `rollout` and `basis` are an app's, None for an Environment."""
 
     cloud: port.Cloud
     ids: identity.Ids
@@ -100,6 +77,7 @@ class View:
     pack: apply.Pack
     seen: observed.Workload | None = None
     rollout: health.Rollout | None = None
+    basis: memory.Basis | None = None
 
     @property
     def endpoint(self) -> str | None:
@@ -136,26 +114,27 @@ async def app(
     *,
     stands_on: desired.Environment,
     scope: planner.Scope,
-    memory: Memory,
+    known: memory.Memory,
     now: datetime,
 ) -> View:
-    """Observe and plan an InferenceApp: its own folders first, then Azure."""
+    """Observe and plan an InferenceApp: its own folders first, then Azure. Where all that is cheap to see is as it was
+    when nothing was left to do, that holds."""
     wanted = loaded.object
-    release = await asyncio.to_thread(_release, loaded, memory=memory)
+    release = await _release(loaded, known=known)
     ids, group = await observe.ids(cloud, stands_on)
+    stack = await observe.stack(cloud, ids, group)
+    live = await observe.app(cloud, wanted, ids=ids, stack=stack)
+    basis = memory.Basis(wanted, stands_on, release.content.digest, release.secrets, stack, live)
+    settled = known.settled(loaded.name, basis)
+    if settled:
+        return View(cloud, ids, stack, settled.plan, _no_bundle, settled.seen, settled.rollout, basis)
     owner = scope.owner(wanted)
-    seen = await observe.workload(
-        cloud,
-        wanted,
-        ids=ids,
-        stack=await observe.stack(cloud, ids, group),
-        bundle=template.bundle_path(owner, release.content.digest),
-        mirror=template.mirror_path(owner),
-    )
+    bundle, mirror = template.bundle_path(owner, release.content.digest), template.mirror_path(owner)
+    seen = await observe.workload(cloud, wanted, ids=ids, stack=stack, live=live, bundle=bundle, mirror=mirror)
     plan, name = planner.app(wanted, stands_on=stands_on, scope=scope, ids=ids, seen=seen, release=release, now=now)
     rollout = _wanted_rollout(wanted, name) if not _left(plan) else _found_rollout(wanted, seen)
-    view = View(cloud, ids, seen.stack, plan, lambda path: _pack(release.content, path, loaded), seen, rollout)
-    return await _checked(view, wanted, memory=memory, now=now)
+    view = View(cloud, ids, stack, plan, lambda path: _pack(release.content, path, loaded), seen, rollout, basis)
+    return await _checked(view, wanted, known=known, now=now)
 
 
 def _wanted_rollout(wanted: desired.InferenceApp, release: str) -> health.Rollout:
@@ -185,6 +164,27 @@ def judge(view: View, applied: Mapping[str, outcome.Outcome], *, now: datetime) 
 def held(view: View, why: outcome.Outcome) -> View:
     """The same with every write held back."""
     return replace(view, plan=actions.Plan(steps.held(view.plan.steps, why)))
+
+
+IN_TURN = (Kind.ENVIRONMENT, Kind.APP)
+"""Kinds of which one in a managed environment is written at a time."""
+
+
+def in_turn(view: View) -> tuple[str, ...]:
+    """What is ready to be written when it is the object's turn: ids."""
+    return tuple(step.resource_id for step in view.plan.ready if step.kind in IN_TURN)
+
+
+def out_of_turn(view: View, why: outcome.Outcome) -> View:
+    """The same with that held back."""
+    made = (steps.block(step, why) if step.kind in IN_TURN and step.action else step for step in view.plan.steps)
+    return replace(view, plan=actions.Plan(tuple(made)))
+
+
+def moving(view: View) -> bool:
+    """Whether an operation is in flight on the object's own app or environment."""
+    live = view.live[Kind.APP if view.seen else Kind.ENVIRONMENT]
+    return live is not None and not live.settled
 
 
 def drift(view: View) -> tuple[store.Drift, ...]:
@@ -238,7 +238,7 @@ def _running(seen: observed.Workload, name: str) -> str | None:
     return template.release_of(live.properties.get("template") or {}) if live else None
 
 
-async def _checked(view: View, wanted: desired.InferenceApp, *, memory: Memory, now: datetime) -> View:
+async def _checked(view: View, wanted: desired.InferenceApp, *, known: memory.Memory, now: datetime) -> View:
     """Ask the endpoint once, where a rollout is being judged, and count answers in a row."""
     seen, rollout, check = view.seen, view.rollout, wanted.spec.rollout.check
     name = serving(view)
@@ -247,7 +247,7 @@ async def _checked(view: View, wanted: desired.InferenceApp, *, memory: Memory, 
         return view
     if not health.healthy(live) or _running(seen, live.name) != rollout.release:
         return view
-    streak = memory.streaks.setdefault(str(seen.app.id if seen.app else ""), Streak())
+    streak = known.streaks.setdefault(str(seen.app.id if seen.app else ""), memory.Streak())
     if (streak.release, streak.revision) != (rollout.release, live.name):
         streak.release, streak.revision, streak.count, streak.at = rollout.release, live.name, 0, None
     if streak.at is not None and (now - streak.at).total_seconds() < check.period:
@@ -259,11 +259,13 @@ async def _checked(view: View, wanted: desired.InferenceApp, *, memory: Memory, 
     return replace(view, seen=seen, rollout=replace(rollout, streak=streak.count))
 
 
-def _release(loaded: manifest.LoadedApp, *, memory: Memory) -> workload.Release:
-    """The app's own part: nothing is written for it until its content and its secrets can be read whole. Blocking."""
+async def _release(loaded: manifest.LoadedApp, *, known: memory.Memory) -> workload.Release:
+    """The app's own part: nothing is written for it until its content and its secrets can be read whole."""
     try:
-        files = folders.collect(loaded.contents, top=loaded.top, memory=memory.hashes)
-        return workload.Release(files, secret_values.resolve_all(loaded))
+        files = await known.collected(loaded)
+        secrets = secret_values.resolve_all
+        in_files = any(secret.from_file for secret in loaded.object.spec.secrets)
+        return workload.Release(files, await asyncio.to_thread(secrets, loaded) if in_files else secrets(loaded))
     except folders.ContentError as error:
         raise outcome.OutcomeError(_unreadable(error, loaded)) from error
     except secret_values.SecretError as error:
@@ -285,4 +287,4 @@ def _unreadable(error: folders.ContentError, loaded: manifest.LoadedApp) -> outc
 
 
 def _no_bundle(path: Path) -> None:
-    raise AssertionError(f"an Environment has no content to pack into {path}")
+    raise AssertionError(f"there is no content to pack into {path}: nothing is to be uploaded")

@@ -80,16 +80,32 @@ def _stands_in(app: observed.Resource, environment_id: str) -> bool:
     return str(named).lower() == environment_id.lower()
 
 
+async def app(
+    cloud: port.Cloud, wanted: desired.InferenceApp, *, ids: identity.Ids, stack: observed.Stack
+) -> observed.Resource | None:
+    """An InferenceApp's container app; there is none without its environment."""
+    if stack.environment is None:
+        return None
+    return await cloud.read(Kind.APP, ids.app(identity.app_name(wanted, group_id=ids.group)))
+
+
 async def workload(
-    cloud: port.Cloud, app: desired.InferenceApp, *, ids: identity.Ids, stack: observed.Stack, bundle: str, mirror: str
+    cloud: port.Cloud,
+    app: desired.InferenceApp,
+    *,
+    ids: identity.Ids,
+    stack: observed.Stack,
+    live: observed.Resource | None,
+    bundle: str,
+    mirror: str,
 ) -> observed.Workload:
-    """An InferenceApp's container app, its revisions, and what of its content is on the share.
+    """An InferenceApp's container app, which is `live`, its revisions, and what of its content is on the share.
 
     `bundle` and `mirror` are the paths on the share to look for.
     """
-    seen = observed.Workload(stack)
-    if stack.environment:
-        seen = await _container_app(cloud, ids.app(identity.app_name(app, group_id=ids.group)), seen)
+    seen = observed.Workload(stack, app=live)
+    if live is not None:
+        seen = await _rolled_out(cloud, live, seen)
     if stack.share and stack.account:
         return replace(seen, published=await _published(cloud, app, stack=stack, ids=ids, bundle=bundle, mirror=mirror))
     return seen
@@ -110,12 +126,9 @@ def endpoint(seen: observed.Workload) -> str | None:
     return f"https://{ingress['fqdn']}" if ingress.get("fqdn") else None
 
 
-async def _container_app(cloud: port.Cloud, app_id: str, seen: observed.Workload) -> observed.Workload:
-    app = await cloud.read(Kind.APP, app_id)
-    if app is None:
-        return seen
-    revisions = await cloud.revisions(app_id)
-    seen = replace(seen, app=app, revisions=revisions)
+async def _rolled_out(cloud: port.Cloud, app: observed.Resource, seen: observed.Workload) -> observed.Workload:
+    """The app's revisions, and the latest one's replicas unless it is healthy."""
+    seen = replace(seen, revisions=await cloud.revisions(app.id))
     latest = seen.revision(str(app.properties.get("latestRevisionName")))
     if latest is None or health.healthy(latest):
         return seen

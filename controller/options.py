@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from controller import settings
 from controller.model import fields
 from controller.sources import remote
 from controller.telemetry import receivers
@@ -28,7 +29,7 @@ LEVELS = ("debug", "info", "warning", "error")
 INVENTORY = re.compile(r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 GUARDED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(/[-\w.()]{1,90})?")
 
-Group = Literal["source", "azure", "scope", "daemon"]
+Group = Literal["source", "azure", "scope", "prune", "election", "daemon", "api"]
 
 
 def _text(text: str) -> str:
@@ -68,6 +69,19 @@ def _address(text: str) -> str:
     if not text.startswith("https://") or not urlsplit(text).hostname:
         raise ValueError("must be an address that begins with https://; tokens are never sent in the clear")
     return text
+
+
+def _lease(text: str) -> str:
+    parts = urlsplit(_address(text))
+    if not parts.path.strip("/") or parts.query or parts.username or parts.password:
+        raise ValueError("must be a share's address, https://ACCOUNT.file.core.windows.net/SHARE")
+    return text
+
+
+def _lease_seconds(text: str) -> float:
+    if not settings.SHORTEST_LEASE <= (parsed := fields.seconds(text)) <= settings.LONGEST_LEASE:
+        raise ValueError(f"must be {settings.SHORTEST_LEASE}s to {settings.LONGEST_LEASE}s")
+    return parsed
 
 
 def _api(text: str) -> str:
@@ -156,10 +170,19 @@ OPTIONS = (
            _inventory, "default", "NAME"),
     Option("allow", "scope", "What may be touched; repeatable, everything without it.", _guarded,
            metavar="SUBSCRIPTION[/GROUP]", many=True),
+    Option("lease", "election", "An Azure Files share of its own, by which of several controllers one leads.", _lease,
+           metavar="URL"),
+    Option("lease-duration", "election", "How long the lease on it lasts, 15s to 60s.", _lease_seconds, "15s",
+           "DURATION"),
+    Option("prune", "prune", "Delete what objects that are no longer desired have left; needs inventory and allow.", _yes,
+           "false", switch=True),
+    Option("allow-mass-delete", "prune", "Let more than half of the inventory's objects go at once.", _yes, "false",
+           switch=True),
     Option("host", "daemon", "The address that health, status and metrics are served on.", _text, "127.0.0.1", "HOST"),
     Option("port", "daemon", "Its port; 0 for any free one.", _port, "8080", "PORT"),
     Option("log-level", "daemon", f"The least that is logged: {', '.join(LEVELS)}.", _level, "info", "LEVEL"),
     Option("fetch-interval", "daemon", "The time between fetches.", seconds, "1m", "DURATION"),
+    *_secret("api-token", "api", "what requests that change something must show"),
     *_secret("hook-secret", "daemon", "what pushes told to /hook/git prove themselves by"),
     *_secret("notify-url", "daemon", "the address where changes are posted as JSON"),
     *_secret("notify-secret", "daemon", "what those posts are signed with"),

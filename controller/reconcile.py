@@ -7,13 +7,13 @@ where this one was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
 
-from controller import apply, objects
+from controller import apply, memory, objects, turns
 from controller.cloud import port
 from controller.model import conditions, desired, outcome
 from controller.model.conditions import Reason
@@ -27,17 +27,24 @@ log = structlog.get_logger()
 
 Key = store.Key
 
+TURN = 30.0
+"""Seconds after which one that waits for its turn looks again, though it is called when the turn comes."""
+
 
 @dataclass
 class Reconciler:
-    """Runs passes. `now` tells the time, aware."""
+    """Runs passes. `now` tells the time, aware; `called` is given the objects whose turn has come; `refresh` sees to it
+    that the next read of these ids goes to Azure itself, None where every read does."""
 
     cloud: port.Cloud
     statuses: store.Store
     metrics: metrics.Metrics
     scope: planner.Scope
     now: Callable[[], datetime]
-    memory: objects.Memory = field(default_factory=objects.Memory)
+    memory: memory.Memory = field(default_factory=memory.Memory)
+    turns: turns.Turns = field(default_factory=turns.Turns)
+    called: Callable[[Iterable[Key]], None] = lambda _: None
+    refresh: Callable[[Iterable[str]], None] | None = None
 
     async def reconcile(self, source: manifest.Source, key: Key) -> summarize.Requeue:
         """One pass; always reports, whatever happened on the way."""
@@ -54,7 +61,7 @@ class Reconciler:
             return await objects.environment(self.cloud, loaded.object, scope=scope, now=self.now())
         stands_on = source.environment(loaded.object.spec.environment_ref)
         return await objects.app(
-            self.cloud, loaded, stands_on=stands_on, scope=scope, memory=self.memory, now=self.now()
+            self.cloud, loaded, stands_on=stands_on, scope=scope, known=self.memory, now=self.now()
         )
 
     async def _pass(self, source: manifest.Source, key: Key, *, write: bool) -> summarize.Requeue:
@@ -64,14 +71,53 @@ class Reconciler:
         try:
             async with asyncio.timeout(limit):
                 view = await self.look(source, key)
-                if write and (waiting := self._dependency(source, key)):
-                    view = objects.held(view, waiting)
+                view = await self._writable(source, key, view) if write else view
                 applied = await self._applied(view, key) if write else {}
-            notes = objects.notes(source.find(*key).object, now=started)
-            steps = (*notes, *objects.judge(view, applied, now=self.now()))
+            judged = objects.judge(view, applied, now=self.now())
+            self._remember(view, judged, key)
+            steps = (*objects.notes(source.find(*key).object, now=started), *judged)
         except Exception as error:
             steps = (summarize.StepReport("pass", "", "", _became(error, limit=limit)),)
+            self._broke_off(steps[0].outcome, key)
         return self._report(source, key, view=view, steps=steps, started=started)
+
+    async def _writable(self, source: manifest.Source, key: Key, view: objects.View) -> objects.View:
+        """What may be written now. What is about to be changed is looked at again where reads are shared: what somebody
+        else changed a moment ago would be lost."""
+        view = self._held(source, key, view)
+        changed = [step.resource_id for step in view.plan.ready if step.action and step.action.verb == "Update"]
+        if not changed or self.refresh is None:
+            return view
+        self.refresh(changed)
+        return self._held(source, key, await self.look(source, key))
+
+    def _held(self, source: manifest.Source, key: Key, view: objects.View) -> objects.View:
+        """What must wait for another object is held back."""
+        if waiting := self._dependency(source, key):
+            view = objects.held(view, waiting)
+        environment = view.ids.environment
+        if not objects.in_turn(view):
+            if not objects.moving(view):
+                self.called(self.turns.leave(key))
+            return view
+        if self.turns.enter(environment, key):
+            return view
+        writer, name = "/".join(self.turns.holder(environment) or ()), view.ids.names.environment
+        told = f"waits for its turn in environment {name}: {writer} is being written"
+        return objects.out_of_turn(view, outcome.Waiting(Reason.OPERATION_IN_PROGRESS, told, after=TURN))
+
+    def _remember(self, view: objects.View, judged: Sequence[summarize.StepReport], key: Key) -> None:
+        done = all(isinstance(step.outcome, outcome.Done) and not step.verb for step in judged)
+        left = any(step.left for step in view.plan.steps)
+        if view.basis and view.seen and view.rollout and done and not left:
+            self.memory.settle(key[1], view.basis, seen=view.seen, plan=view.plan, by=view.rollout)
+        elif view.basis:
+            self.memory.unsettle(key[1])
+
+    def _broke_off(self, became: outcome.Outcome, key: Key) -> None:
+        """One that can't go on holds nobody up."""
+        if isinstance(became, outcome.Stalled):
+            self.called(self.turns.leave(key))
 
     def _dependency(self, source: manifest.Source, key: Key) -> outcome.Waiting | None:
         """The app that this one must wait for: it isn't Ready at this state yet. Only writes wait."""
@@ -92,6 +138,8 @@ class Reconciler:
                 and isinstance(applied[step.resource_id], outcome.Done | outcome.InProgress)
             ):
                 self.metrics.drifted(*key)
+        if not all(isinstance(applied[each], outcome.InProgress | outcome.Done) for each in objects.in_turn(view)):
+            self.called(self.turns.leave(key))
         return applied
 
     def _report(

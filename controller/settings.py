@@ -12,6 +12,9 @@ from pydantic import SecretStr
 
 MOST_SECRET_BYTES = 64 * 1024
 
+SHORTEST_LEASE, LONGEST_LEASE = 15, 60
+"""Seconds that a share may be leased for. documented: Lease Share."""
+
 
 class SecretError(Exception):
     """A secret can't be read; the message names the file and says why, never the value."""
@@ -116,6 +119,21 @@ class Settings:
 
     allow: tuple[str, ...] = ()
     """`SUBSCRIPTION[/GROUP]` the controller may touch; all when empty."""
+
+    prune: bool = False
+    """Whether what objects that are no longer desired have left is deleted."""
+
+    allow_mass_delete: bool = False
+    """Whether more than half of the inventory's objects may go at once."""
+
+    lease: str | None = None
+    """The share whose lease says which of several controllers leads; None: there is but this one."""
+
+    lease_duration: float = 15.0
+    """Seconds that the lease lasts, renewed a few times in it."""
+
+    api_token: Secret | None = None
+    """What requests that change something must show; None: there are none."""
 
     host: str = "127.0.0.1"
     port: int = 8080

@@ -81,6 +81,16 @@ def source_line(source: Json, *, now: datetime | None = None) -> Text:
     return Text(f"{_plain(source['folder'])}: {'; '.join(parts)}" if parts else "", style="dim")
 
 
+def leader_line(leader: Json | None, *, now: datetime | None = None) -> Text:
+    """Which controller leads, where one is elected, and for how long; empty where none is."""
+    if leader is None or leader["state"] == "single":
+        return Text()
+    age = _age(leader.get("since"), now or datetime.now(UTC))
+    told = f"{_plain(leader['holder'])} leads" if leader.get("holder") else "nobody leads"
+    told += f", for {age}" if age else ""
+    return Text(told if leader["state"] == "leading" else f"standby; {told}", style="dim")
+
+
 def _commit(commit: Json) -> str:
     return f'{_short(commit["sha"])} "{_plain(commit["subject"])}" by {_plain(commit["author"])}'
 

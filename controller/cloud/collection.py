@@ -66,6 +66,11 @@ class Collection:
         """Somebody wants to know."""
         self._asked[name] = now
 
+    def ended(self, key: str | None, order: int) -> None:
+        """The request in flight for `key` is answered."""
+        if key in self.pending and self.pending[key].order == order:
+            del self.pending[key]
+
     def mark(self, name: str, order: int) -> None:
         """Answers to what was asked before `order` say nothing of `name` any more."""
         self._marks[name] = order

@@ -36,20 +36,20 @@ class Sessions:
         self._open: dict[tuple[str, str], _Open] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def share(self, key: tuple[str, str], begin: Callable[[], port.ShareSession]) -> Shared:
+    def share(self, key: tuple[str, str], begin: Callable[[], port.ShareSession]) -> port.ShareSession:
         """To be entered with `async with`; `begin` gives a session where none is open."""
         return Shared(self, key, begin)
 
     async def close(self) -> None:
         """Close every session, in use or not."""
         for one in tuple(self._open.values()):
-            self._retire(one)
-            one.users = 0
+            one.retired, one.users = True, 0
             self._close(one)
         self._open.clear()
         await asyncio.gather(*self._closing)
 
-    def _enter(self, key: tuple[str, str], begin: Callable[[], port.ShareSession]) -> _Open:
+    def enter(self, key: tuple[str, str], begin: Callable[[], port.ShareSession]) -> _Open:
+        """One more user of the session that is open, or of a new one."""
         found = self._open.get(key)
         if found is None or found.retired or self._clock() - found.since > OLDEST:
             if found is not None:
@@ -63,7 +63,7 @@ class Sessions:
         found.users += 1
         return found
 
-    def _leave(self, key: tuple[str, str], one: _Open, *, failed: bool) -> None:
+    def leave(self, key: tuple[str, str], one: _Open, *, failed: bool) -> None:
         """A session in which something failed is given to nobody else."""
         one.users -= 1
         one.retired = one.retired or failed
@@ -105,18 +105,19 @@ class Shared:
 
     def __init__(self, sessions: Sessions, key: tuple[str, str], begin: Callable[[], port.ShareSession]) -> None:
         self._sessions, self._key, self._begin = sessions, key, begin
-        self._entered: list[_Open] = []
+        self._one: _Open | None = None
 
     async def __aenter__(self) -> port.Share:
-        one = self._sessions._enter(self._key, self._begin)
+        one = self._sessions.enter(self._key, self._begin)
         try:
             # One that is cancelled leaves the others waiting.
             share = await asyncio.shield(one.entered)
         except BaseException as error:
-            self._sessions._leave(self._key, one, failed=isinstance(error, Exception))
+            self._sessions.leave(self._key, one, failed=isinstance(error, Exception))
             raise
-        self._entered.append(one)
+        self._one = one
         return share
 
-    async def __aexit__(self, kind: object, *exc: object) -> None:
-        self._sessions._leave(self._key, self._entered.pop(), failed=kind is not None)
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._one is not None, "it was entered"
+        self._sessions.leave(self._key, self._one, failed=any(each is not None for each in exc))

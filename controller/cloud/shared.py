@@ -11,16 +11,18 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from controller.cloud import ids, port, share_sessions
+from controller.cloud import port, share_sessions
 from controller.cloud.collection import Answer, Collection, Pending
 from controller.model import observed, outcome
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
+
+Value = TypeVar("Value")
 
 LISTED = (Kind.ACCOUNT, Kind.WORKSPACE, Kind.ENVIRONMENT, Kind.STORAGE, Kind.APP)
 """Kinds that one list may answer for: of a resource group, for storages of an environment."""
@@ -47,34 +49,35 @@ class Shared:
         self._order = itertools.count(1)
         self._collections: dict[tuple[Kind, str], Collection] = {}
         self._created: dict[str, float] = {}
-        self._keys: dict[str, tuple[float, asyncio.Task[tuple[SecretStr, ...]]]] = {}
+        self._keys: dict[str, asyncio.Task[tuple[SecretStr, ...]]] = {}
         self._sessions = share_sessions.Sessions(clock=clock)
 
     async def read(self, kind: Kind, resource_id: str) -> observed.Resource | None:
         if kind not in LISTED and kind not in ALONE:
             return await self._cloud.read(kind, resource_id)
-        held, name, now = self._collection(kind, resource_id), resource_id.lower(), self._clock()
+        held, name, now = self._held(kind, _scope(kind, resource_id)), resource_id.lower(), self._clock()
         held.asked(name, now=now)
         answer = held.fresh(name, now=now) or await self._asked(held, kind, resource_id)
         return self._believed(kind, resource_id, answer.resource if answer else None)
 
     async def listed(self, kind: Kind, scope: str) -> tuple[observed.Resource, ...]:
-        if kind not in LISTED or (len(ids.parse(scope).names) if _in_group(scope) else -1) != (kind is Kind.STORAGE):
+        if kind not in LISTED or len(_segments(scope)) != (8 if kind is Kind.STORAGE else 4):
             return await self._cloud.listed(kind, scope)
         held = self._held(kind, scope)
         found = held.all(now=self._clock())
         if found is not None:
             return found
-        answers = await self._joined(held, None, lambda: self._list(held, kind, scope))
+        answers = await self._joined(held, None, lambda order: self._list(held, kind, scope, order=order))
         return tuple(answer.resource for answer in answers.values() if answer.resource)
 
     def refresh(self, resource_ids: Iterable[str]) -> None:
         """The next read of these goes to Azure itself."""
         order = next(self._order)
-        for name in (each.lower() for each in resource_ids):
+        for resource_id in resource_ids:
+            name, kind = resource_id.lower(), _kind(resource_id)
             self._keys.pop(name, None)
-            for held in self._collections.values():
-                held.mark(name, order)
+            if kind is not None:
+                self._held(kind, _scope(kind, resource_id)).mark(name, order)
 
     async def create(self, kind: Kind, resource_id: str, body: Mapping[str, Any]) -> None:
         with self._written(resource_id):
@@ -100,11 +103,11 @@ class Shared:
         return await self._cloud.replicas(revision_id)
 
     async def account_keys(self, account_id: str) -> tuple[SecretStr, ...]:
-        name, now = account_id.lower(), self._clock()
-        since, task = self._keys.get(name, (0.0, None))
-        if task is None or now - since > KEYS or (task.done() and _failed(task)):
-            task = _begun(self._cloud.account_keys(account_id))
-            self._keys[name] = now, task
+        name = account_id.lower()
+        task = self._keys.get(name)
+        if task is None or (task.done() and not _final(task)):
+            task = self._keys[name] = _begun(self._cloud.account_keys(account_id))
+            asyncio.get_running_loop().call_later(KEYS, self._keys.pop, name, None)
         return await asyncio.shield(task)
 
     async def workspace_key(self, workspace_id: str) -> SecretStr:
@@ -113,7 +116,7 @@ class Shared:
     async def app_secrets(self, app_id: str) -> Mapping[str, SecretStr]:
         return await self._cloud.app_secrets(app_id)
 
-    def share(self, account: observed.Resource, name: str) -> share_sessions.Shared:
+    def share(self, account: observed.Resource, name: str) -> port.ShareSession:
         return self._sessions.share((account.id.lower(), name), lambda: self._cloud.share(account, name))
 
     async def check(self, url: str) -> observed.Check:
@@ -121,7 +124,7 @@ class Shared:
 
     async def close(self) -> None:
         pending = [each.task for held in self._collections.values() for each in held.pending.values()]
-        tasks = [*pending, *(task for _, task in self._keys.values())]
+        tasks = [*pending, *self._keys.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -129,53 +132,53 @@ class Shared:
         await self._cloud.close()
 
     async def _asked(self, held: Collection, kind: Kind, resource_id: str) -> Answer | None:
-        """By the list where it serves others too, else by itself. A request in flight is joined."""
-        name = resource_id.lower()
-        whole = held.pending.get(None)
-        joins = whole is not None and held.valid(whole.order, name)
-        if joins or (kind in LISTED and name not in held.pending and held.shared(name, now=self._clock())):
-            scope = _scope(kind, resource_id)
+        """By the list where that serves others too, else by itself. A request in flight is joined."""
+        name, scope = resource_id.lower(), _scope(kind, resource_id)
+        if self._by_list(held, kind, name):
             try:
-                answers = await self._joined(held, None, lambda: self._list(held, kind, scope), name=name)
+                listing = self._joined(held, None, lambda order: self._list(held, kind, scope, order=order), name=name)
+                return (await listing).get(name)
             except outcome.OutcomeError as error:
-                if not (isinstance(error.outcome, outcome.Stalled) and error.outcome.reason == Reason.FORBIDDEN):
+                if not _forbidden(error):
                     raise
                 held.single = self._clock() + FORBIDDEN
-            else:
-                return answers.get(name)
-        return (await self._joined(held, name, lambda: self._get(held, kind, resource_id), name=name))[name]
+        reading = self._joined(held, name, lambda order: self._get(held, kind, resource_id, order=order), name=name)
+        return (await reading)[name]
+
+    def _by_list(self, held: Collection, kind: Kind, name: str) -> bool:
+        def joins(key: str | None) -> bool:
+            pending = held.pending.get(key)
+            return pending is not None and held.valid(pending.order, name)
+
+        return joins(None) or (kind in LISTED and not joins(name) and held.shared(name, now=self._clock()))
 
     async def _joined(
         self,
         held: Collection,
         key: str | None,
-        begin: Callable[[], Awaitable[Mapping[str, Answer]]],
+        begin: Callable[[int], Coroutine[Any, Any, Mapping[str, Answer]]],
         *,
         name: str | None = None,
     ) -> Mapping[str, Answer]:
         """The answers of the request in flight for `key`, where it may speak of `name`; else of one that begins now."""
         pending = held.pending.get(key)
         if pending is None or not held.valid(pending.order, name):
-            pending = Pending(next(self._order), _begun(begin()))
-            held.pending[key] = pending
-            pending.task.add_done_callback(lambda _: held.pending.pop(key) if held.pending.get(key) is pending else None)
+            order = next(self._order)
+            pending = held.pending[key] = Pending(order, _begun(begin(order)))
+            pending.task.add_done_callback(lambda _: held.ended(key, order))
         # Whoever is cancelled leaves the others waiting.
         return await asyncio.shield(pending.task)
 
-    async def _get(self, held: Collection, kind: Kind, resource_id: str) -> Mapping[str, Answer]:
-        order, name = held.pending[resource_id.lower()].order, resource_id.lower()
+    async def _get(self, held: Collection, kind: Kind, resource_id: str, *, order: int) -> Mapping[str, Answer]:
         answer = Answer(await self._cloud.read(kind, resource_id), order, self._clock())
-        held.put(name, answer)
-        return {name: answer}
+        held.put(resource_id.lower(), answer)
+        return {resource_id.lower(): answer}
 
-    async def _list(self, held: Collection, kind: Kind, scope: str) -> Mapping[str, Answer]:
-        order = held.pending[None].order
+    async def _list(self, held: Collection, kind: Kind, scope: str, *, order: int) -> Mapping[str, Answer]:
         found = await self._cloud.listed(kind, scope)
         return held.put_all(found, order=order, at=self._clock())
 
-    def _believed(
-        self, kind: Kind, resource_id: str, found: observed.Resource | None
-    ) -> observed.Resource | None:
+    def _believed(self, kind: Kind, resource_id: str, found: observed.Resource | None) -> observed.Resource | None:
         """A service may not know at once what it has just accepted."""
         name = resource_id.lower()
         if found is not None:
@@ -196,14 +199,51 @@ class Shared:
             self._outdate(resource_id)
 
     def _outdate(self, resource_id: str) -> None:
+        self.refresh([resource_id])
         name, order = resource_id.lower(), next(self._order)
-        self.refresh([name])
         for (_, scope), held in self._collections.items():
             if scope == name or scope.startswith(f"{name}/"):
                 held.floor = order
 
-    def _collection(self, kind: Kind, resource_id: str) -> Collection:
-        return self._held(kind, _scope(kind, resource_id))
-
     def _held(self, kind: Kind, scope: str) -> Collection:
         return self._collections.setdefault((kind, scope.lower()), Collection())
+
+
+_KINDS = {str(kind).lower(): kind for kind in (*LISTED, *ALONE)}
+
+
+def _kind(resource_id: str) -> Kind | None:
+    """The kind of a resource by its id; None for one whose reads aren't shared."""
+    segments = _segments(resource_id.lower())
+    return Kind.GROUP if len(segments) == 4 else _KINDS.get("/".join([*segments[5:6], *segments[6::2]]))
+
+
+def _scope(kind: Kind, resource_id: str) -> str:
+    """Where it is listed along with others; for one that is alone, itself."""
+    if kind in ALONE:
+        return resource_id
+    if kind is Kind.STORAGE:
+        return resource_id.rsplit("/", 2)[0]
+    return "/" + "/".join(_segments(resource_id)[:4])
+
+
+def _segments(path: str) -> list[str]:
+    return path.strip("/").split("/")
+
+
+def _begun(request: Coroutine[Any, Any, Value]) -> asyncio.Task[Value]:
+    """The request as a task. Its failure is told to those who wait for it; there may be nobody left."""
+    task = asyncio.create_task(request)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
+
+
+def _forbidden(error: BaseException | None) -> bool:
+    if not isinstance(error, outcome.OutcomeError) or not isinstance(error.outcome, outcome.Stalled):
+        return False
+    return error.outcome.reason == Reason.FORBIDDEN
+
+
+def _final(task: asyncio.Task[Any]) -> bool:
+    """Whether asking again at once would come to the same."""
+    return not task.cancelled() and (task.exception() is None or _forbidden(task.exception()))

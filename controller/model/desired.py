@@ -422,8 +422,8 @@ class AppSpec(Model):
     """JSON pointers into the container app as Azure has it, left to other writers: sent when the app is created, never
     compared or overwritten later, like `/properties/template/scale/maxReplicas`, `/tags/team` or
     `/properties/template/containers/0/env/LOG_LEVEL`. In lists, an entry is named by its name, or by its position among
-    those the YAML makes. A pointer to what acaops doesn't write has no effect. Adding one into the template, or taking one
-    away, makes one new revision."""
+    those the YAML makes. A pointer to what acaops doesn't write has no effect. To begin or end ignoring a part of the
+    template makes one new revision."""
     tags: fields.Tags = Field(default_factory=dict)
     """Tags for the container app. At most 40."""
 

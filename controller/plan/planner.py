@@ -56,18 +56,16 @@ def app(
     release: workload.Release,
     now: datetime,
 ) -> tuple[actions.Plan, str]:
-    """The plan for an InferenceApp at `now` (aware), and the release it is to run: the one its template says after this
-    plan, "" where a template that is left alone says none."""
+    """The plan for an InferenceApp at `now` (aware), and the release it is to run, as its template will say."""
     one = workload.App(wanted, scope.owner(wanted), ids, seen, release, scope.commit, now)
+    name = template.release_of(one.template)
+    assert name is not None, "a rendered template names its release"
     made = workload.plan(one)
     if why := restraint.of(wanted, now=now):
         made = restraint.held(made, why)
     elif wanted.spec.drift == "Report":
         made = restraint.reported(made)
-    name = template.release_of(one.template)
-    if seen.app and any(step.left for step in made):
-        name = template.release_of(seen.app.properties.get("template") or {})
-    return _guarded(made, scope.guard(stands_on)), name or ""
+    return _guarded(made, scope.guard(stands_on)), name
 
 
 def _guarded(made: Sequence[actions.Step], guard: outcome.Stalled | None) -> actions.Plan:

@@ -61,13 +61,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class Step:
-    """What is to become of one resource. `why` explains Waiting and Kept."""
+    """What is to become of one resource. `why` explains Waiting and Kept. `place` is an app's environment, in which one
+    deletion is under way at a time."""
 
     owner: tags.Owner
     kind: Kind
     resource_id: str
     state: State
     why: str = ""
+    place: str = ""
 
     @property
     def name(self) -> str:
@@ -96,7 +98,7 @@ def plan(seen: Seen, *, inventory: str, desired: Collection[Key], mass: bool) ->
     the objects to go at once."""
     objects = owners(seen, inventory=inventory)
     gone = [owner for owner in objects if (owner.kind, owner.name) not in desired]
-    made = Plan(tuple(step for owner in gone for step in steps(owner, seen)))
+    made = Plan(_in_turn([step for owner in gone for step in steps(owner, seen)]))
     going = len({step.owner for step in made.steps if step.state != "Kept"})
     return replace(made, held=_held(going, len(desired), inventory=inventory, mass=mass))
 
@@ -138,6 +140,19 @@ def kept(made: Sequence[Step]) -> tuple[str, ...]:
     )
 
 
+def _in_turn(made: Sequence[Step]) -> tuple[Step, ...]:
+    """While an app of an environment is being deleted, another's deletion would be refused."""
+    busy = {step.place: step.name for step in made if step.place and step.state == "Deleting"}
+    return tuple(
+        after(step, busy[step.place]) if step.state == "Delete" and step.place in busy else step for step in made
+    )
+
+
+def after(step: Step, other: str) -> Step:
+    """The step, once the app called `other` is gone."""
+    return replace(step, state="Waiting", why=f"after containerApp {other}, in the same environment")
+
+
 def _held(going: int, wanted: int, *, inventory: str, mass: bool) -> str:
     """An inventory without objects is a mistake more often than a wish, so no flag says that it is meant."""
     if going and not wanted:
@@ -168,7 +183,7 @@ def _recorded(accounts: Resources) -> str | None:
 
 def _app(owner: tags.Owner, live: observed.Resource, seen: Seen, *, policy: str | None) -> Step:
     said = policy or tags.find(tags.DELETION, live.tags)
-    return _first(owner, Kind.APP, live, kept=_kept(owner, live, seen, policy=said))
+    return replace(_first(owner, Kind.APP, live, kept=_kept(owner, live, seen, policy=said)), place=_place(live))
 
 
 def _environment(owner: tags.Owner, live: observed.Resource, seen: Seen, *, policy: str | None) -> Step:
@@ -229,8 +244,12 @@ def _first(owner: tags.Owner, kind: Kind, live: observed.Resource, *, kept: str 
 
 def stands_in(app: observed.Resource, environment_id: str) -> bool:
     """Whether the app runs in the environment."""
-    named = app.properties.get("environmentId") or app.properties.get("managedEnvironmentId") or ""
-    return str(named).lower() == environment_id.lower()
+    return _place(app) == environment_id.lower()
+
+
+def _place(app: observed.Resource) -> str:
+    """The id of the app's environment, in lower case."""
+    return str(app.properties.get("environmentId") or app.properties.get("managedEnvironmentId") or "").lower()
 
 
 def _logs_to(environment: observed.Resource) -> str | None:

@@ -54,7 +54,7 @@ def reported(made: Iterable[actions.Step]) -> tuple[actions.Step, ...]:
 def _held(step: actions.Step, why: Restraint) -> actions.Step:
     action = step.action
     if action is None:
-        return step
+        return replace(step, blocked=None) if isinstance(step.blocked, outcome.Waiting) else step
     if action.verb == "Create" and action.reason != steps.FAILED:
         message = f"{step.kind.label} {step.name} isn't there, and {why.so}"
         return replace(step, action=None, blocked=outcome.Stalled(why.reason, message, slowly=True))

@@ -45,6 +45,7 @@ def problems(entries: Sequence[Entry], *, boundary: Path) -> Iterator[Problem]:
     yield from _same_names(entries)
     yield from _same_resources(entries, environments)
     yield from _overlapping_mirrors(entries, environments)
+    yield from _dependencies(entries)
     for entry in entries:
         if isinstance(entry.object, desired.InferenceApp):
             yield from _references(entry, entry.object, environments)
@@ -121,6 +122,44 @@ def _references(entry: Entry, app: desired.InferenceApp, environments: Environme
     if profile not in profiles:
         message = f"Environment {reference} has no workload profile {profile!r}, only {', '.join(profiles)}"
         yield entry.document.problem(("spec", "workloadProfileName"), message)
+
+
+def _dependencies(entries: Sequence[Entry]) -> Iterator[Problem]:
+    """dependsOn names apps that are there, and no app waits for itself, however far round."""
+    labels = {entry.label for entry in entries}
+    apps = {
+        entry.object.metadata.name: (entry, entry.object)
+        for entry in entries
+        if isinstance(entry.object, desired.InferenceApp)
+    }
+    for entry, app in apps.values():
+        for index, name in enumerate(app.spec.depends_on):
+            if f"InferenceApp {name}" not in labels:
+                yield entry.document.problem(("spec", "dependsOn", index), f"no InferenceApp is called {name!r}")
+    needs = {name: tuple(other for other in app.spec.depends_on if other in apps) for name, (_, app) in apps.items()}
+    for cycle in _cycles(needs):
+        entry, app = apps[cycle[0]]
+        place = ("spec", "dependsOn", app.spec.depends_on.index(cycle[1]))
+        yield entry.document.problem(place, f"waits for itself: {' -> '.join(cycle)}")
+
+
+def _cycles(needs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """Each circle once, as the names on it, the first one again at the end. Depth first, without recursion: a chain may
+    be as long as a folder has apps."""
+    done: set[str] = set()
+    for start in needs:
+        path = {} if start in done else {start: iter(needs[start])}
+        while path:
+            last = next(reversed(path))
+            follows = next(path[last], None)
+            if follows is None:
+                del path[last]
+                done.add(last)
+            elif follows in path:
+                names = list(path)
+                yield (*names[names.index(follows) :], follows)
+            elif follows not in done:
+                path[follows] = iter(needs[follows])
 
 
 def _folders(entry: Entry, app: desired.InferenceApp, boundary: Path) -> Iterator[Problem]:

@@ -94,10 +94,14 @@ class Source:
         return found
 
     def dependents(self, kind: str, name: str) -> tuple[tuple[str, str], ...]:
-        """The apps that stand on the Environment called `name`; none for any other kind."""
-        if kind != "Environment":
-            return ()
-        return tuple((one.object.kind, one.name) for one in self.apps if one.object.spec.environment_ref == name)
+        """The apps that stand on the Environment called `name`, or that depend on the InferenceApp called so."""
+        return tuple(
+            (one.object.kind, one.name)
+            for one in self.apps
+            if (
+                name == one.object.spec.environment_ref if kind == "Environment" else name in one.object.spec.depends_on
+            )
+        )
 
     @functools.cached_property
     def _by_key(self) -> dict[tuple[str, str], LoadedAny]:

@@ -19,7 +19,7 @@ from controller.status import summarize
 
 HISTORY_LENGTH = 5
 
-PruneState = Literal["Deleting", "Waiting", "Kept", "Failed"]
+PruneState = Literal["Deleting", "Deleted", "Waiting", "Held", "Kept", "Failed"]
 
 Key = tuple[str, str]
 Condition = conditions.Condition
@@ -127,7 +127,9 @@ class Pruned:
     """A resource of an object that isn't desired any more. `step` is its kind's label; `state` one of
 
     Deleting   its deletion was begun
+    Deleted    it is gone; told of by who waited for it, a status lists only what is there
     Waiting    it goes later; `message` says after what
+    Held       nothing at all is deleted, and why
     Kept       it stays, and why
     Failed     its deletion was refused, and how
 

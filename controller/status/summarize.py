@@ -22,7 +22,7 @@ from typing import Literal
 
 from controller.model import conditions, outcome
 
-POLL_SOONEST, POLL_LATEST = 1.0, 15.0
+POLL_FIRST, POLL_SOONEST, POLL_LATEST = 0.5, 1.0, 15.0
 POLLS_PER_AGE = 10
 TOLD_SOONEST, TOLD_LATEST = 1.0, 3600.0
 MESSAGE_BYTES = 4096
@@ -199,9 +199,11 @@ def _need(verdict: outcome.Outcome, *, now: datetime, interval: float, retry: fl
 
 
 def _poll(since: datetime | None, now: datetime) -> float:
-    """Short operations are seen at once, long ones asked about some tens of times in all."""
-    age = 0.0 if since is None else (now - since).total_seconds()
-    return _clamped(age / POLLS_PER_AGE, POLL_SOONEST, POLL_LATEST)
+    """Short operations are seen at once, long ones asked about some tens of times in all. One without a beginning has
+    just been begun: others may wait for its end."""
+    if since is None:
+        return POLL_FIRST
+    return _clamped((now - since).total_seconds() / POLLS_PER_AGE, POLL_SOONEST, POLL_LATEST)
 
 
 def _throttled(steps: Sequence[StepReport], requeue: Requeue) -> Requeue:

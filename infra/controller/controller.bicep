@@ -1,5 +1,5 @@
-// Runs the controller itself as a container app on the desired state in a git repository: one replica, a managed
-// identity that may do in each target resource group what `role.bicep` lists and nothing elsewhere, and an ingress only
+// Runs the controller itself as a container app on the desired state in a git repository: one replica, a lease for the
+// moments in which a new revision takes the place of the old one, a managed identity that may do in each target resource group what `role.bicep` lists and nothing elsewhere, and an ingress only
 // where a hook secret is given. Whoever deploys this must be allowed to define and assign roles in the target groups
 // (Owner, or User Access Administrator beside Contributor).
 //
@@ -73,6 +73,7 @@ var settings = {
   ACAOPS_PATH: repositoryPath
   ACAOPS_INVENTORY: inventory
   ACAOPS_ALLOW: join(allow, ',')
+  ACAOPS_LEASE: lease.outputs.address
   AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential'
 }
 var plainEnvironment = [for setting in items(settings): {
@@ -173,6 +174,14 @@ module access 'role.bicep' = [for group in targetResourceGroups: {
   }
 }]
 
+module lease 'lease.bicep' = {
+  name: 'acaops-lease-${suffix}'
+  params: {
+    location: location
+    principalId: identity.properties.principalId
+  }
+}
+
 module pull 'pull.bicep' = if (pulls) {
   name: 'acaops-pull-${suffix}'
   params: {
@@ -270,7 +279,7 @@ resource controller 'Microsoft.App/containerApps@2025-01-01' = {
             }
             {
               // Not /readyz, which waits for a state that loads: the push that mends it must get in, and a revision
-              // that is never ready would leave two controllers running.
+              // that is never ready would leave the old one leading.
               type: 'Readiness'
               httpGet: {
                 path: '/healthz'

@@ -1,6 +1,7 @@
 """The command `python -m infra.local_azure serve`: one server on one state folder, until it is told to stop.
 
-It prints one line of JSON once it listens. SIGTERM and SIGINT close it in order; a second one ends it at once.
+It prints one line of JSON once it listens, and at the end one with the requests it refused, by bucket, if it refused
+any. SIGTERM and SIGINT close it in order; a second one ends it at once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra.local_azure import clock, lifecycle, listener, server, settings
+from infra.local_azure.arm import subscriptions
 
 FORCED = 130
 PARENT_SECONDS = 0.5
@@ -31,6 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time_scale=options.time_scale,
         subscriptions=tuple(options.subscription or [settings.SUBSCRIPTION]),
         processes=not options.no_processes,
+        throttled=not options.no_throttling,
+        resource_requests_rate=options.resource_requests_rate,
+        unregistered=tuple(options.unregistered or ()),
+        gpu_limit=options.gpu_limit,
+        slow_gpu=options.slow_gpu,
+        taken_accounts=tuple(options.taken_account or ()),
+        one_at_a_time=not options.parallel_apps,
     )
     try:
         with lifecycle.holding(configured.state):
@@ -50,6 +59,8 @@ async def _serve(configured: settings.Settings, *, exit_with_parent: bool) -> No
         lifecycle.announce(running)
         print(json.dumps({"event": "ready", "url": running.url, "state": str(running.state)}), flush=True)
         await stop.wait()
+    if local.throttled:
+        print(json.dumps({"event": "throttled", **local.throttled}), flush=True)
     if watch is not None:
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -103,6 +114,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--subscription", type=_subscription, action="append", help="a subscription id; may be repeated")
     serve.add_argument("--no-processes", action="store_true", help="run no containers, only look as if")
+    serve.add_argument("--no-throttling", action="store_true", help="enforce none of ARM's limits of requests")
+    serve.add_argument(
+        "--resource-requests-rate",
+        type=_rate,
+        help="refill of the resource requests' buckets per second of Azure's time, which isn't documented; by default "
+        "2.7 for apps, 0.33 for environments",
+    )
+    serve.add_argument(
+        "--unregistered",
+        action="append",
+        choices=sorted(subscriptions.PROVIDERS),
+        help="a resource provider that isn't registered yet; may be repeated",
+    )
+    serve.add_argument(
+        "--gpu-limit",
+        type=_count,
+        default=settings.GPU_LIMIT,
+        help="dedicated A100s granted in a region; default %(default)s, Azure's is 0",
+    )
+    serve.add_argument("--slow-gpu", action="store_true", help="an environment with dedicated GPUs takes 984 s")
+    serve.add_argument(
+        "--taken-account", action="append", metavar="NAME", help="a storage account's name somebody else has"
+    )
+    serve.add_argument("--parallel-apps", action="store_true", help="take writes to several apps of an environment")
     serve.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process ends")
     return parser
 
@@ -119,6 +154,20 @@ def _scale(text: str) -> float:
     if not 0 <= scale < float("inf"):
         raise ValueError(text)
     return scale
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise ValueError(text)
+    return count
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate < float("inf"):
+        raise ValueError(text)
+    return rate
 
 
 def _subscription(text: str) -> str:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,13 +154,15 @@ def environment(server: Running) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def serve_child(state: Path, *, port: int, time_scale: float, processes: bool = True) -> AsyncIterator[Running]:
+async def serve_child(
+    state: Path, *, port: int, time_scale: float, processes: bool = True, more: Sequence[str] = ()
+) -> AsyncIterator[Running]:
     """A server that lives as long as the `async with` block, and no longer than this process.
 
-    Raises LifecycleError when it doesn't start.
+    `more` are further arguments of `serve`. Raises LifecycleError when it doesn't start.
     """
     state = _folder(state)
-    command = [*_command(state, port=port, time_scale=time_scale, processes=processes), "--exit-with-parent"]
+    command = [*_command(state, port=port, time_scale=time_scale, processes=processes), "--exit-with-parent", *more]
     with (state / LOG).open("w") as log:
         # Its own session: a Ctrl-C at the terminal is ours to pass on, in our order.
         child = await asyncio.create_subprocess_exec(

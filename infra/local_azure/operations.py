@@ -3,6 +3,9 @@
 An operation is data; what happens when it falls due is a function its provider registered under the
 operation's `family`, so that a restarted server finishes what a stopped one began. Finished operations stay
 queryable (clients poll at least once more after the end) for a day.
+
+One can be made to end badly: `Operations.outcome` is asked when it begins (see `faults`), and its family's `fail`
+is called instead of `finish`.
 """
 
 from __future__ import annotations
@@ -25,6 +28,12 @@ LEAST_RETRY = 0.02
 KEPT = timedelta(days=1)
 KIND = "operations"
 IN_PROGRESS = "InProgress"
+# How an operation that isn't to succeed ends; see `faults.Rule`.
+FAILED, CANCELED, STUCK = "failed", "canceled", "stuck"
+# Announced in x-ms-async-operation-timeout and recorded: an app's operation stayed InProgress until then, and the app
+# was Failed with "Operation expired". Assumed for everything else.
+EXPIRES = 15 * 60.0
+EXPIRED = "Operation expired"
 
 
 @dataclass
@@ -32,7 +41,8 @@ class Operation:
     """`status` is InProgress, Succeeded, Failed or Canceled. `data` is the provider's, JSON only.
 
     `data["error"]`, where a provider sets it, is shown as `error` in the status document (documented: ARM's
-    asynchronous operations; no recording has one).
+    asynchronous operations; no recording has one). `outcome` is FAILED, CANCELED or STUCK for one that isn't to
+    succeed.
     """
 
     id: str
@@ -45,6 +55,11 @@ class Operation:
     due: datetime
     status: str
     data: dict[str, Any]
+    outcome: str = ""
+
+
+def _nothing_follows(operation: Operation) -> None:
+    """For a family whose failed operations leave no trace."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ class Family:
     empty `namespace` they lie right under `/subscriptions/S/`.
     `finish` is called once when the operation falls due, on the event loop; it makes the side effects and
     sets `operation.status`. One that isn't over yet leaves InProgress, moves `due` and is called again then.
+    `fail` is called instead of it for an operation that ended Failed or Canceled, which is its `status` by then.
     `result` builds the terminal answer of the result URL (200 + resource, 204, …).
     `status_query` and `result_query` are the URLs' queries; `{version}` is the caller's api-version.
     `document` builds the status document where it isn't the usual one.
@@ -67,15 +83,17 @@ class Family:
     result_path: str | None
     finish: Callable[[Operation], None]
     result: Callable[[Operation], wire.Reply]
+    fail: Callable[[Operation], None] = _nothing_follows
     status_query: str = "api-version={version}&azureAsyncOperation=true"
     result_query: str = "api-version={version}"
     document: Callable[[Operation, str], dict[str, Any]] | None = None
 
 
 class Operations:
-    """All operations of the server."""
+    """All operations of the server. `outcome` tells, of a request's method and path, how what it begins is to end."""
 
     def __init__(self, documents: store.Store, time: clock.Clock) -> None:
+        self.outcome: Callable[[str, str], str] = lambda method, path: ""
         self._documents = documents
         self._time = time
         self._families: dict[str, Family] = {}
@@ -86,11 +104,21 @@ class Operations:
         self._families[family.name] = family
 
     def begin(
-        self, family: str, call: wire.Call, *, location: str, resource_id: str, seconds: float, data: dict[str, Any]
+        self,
+        family: str,
+        call: wire.Call,
+        *,
+        location: str,
+        resource_id: str,
+        seconds: float,
+        data: dict[str, Any],
+        outcome: str = "",
     ) -> Operation:
         """Begin an operation that falls due `seconds` of Azure's time from now. At time scale 0 it falls due
         on the next turn of the event loop, never before the caller's answer is built."""
         now = self._time.now()
+        outcome = outcome or self.outcome(call.method, call.path)
+        seconds = EXPIRES if outcome == STUCK else seconds
         operation = Operation(
             id=str(uuid.uuid4()),
             family=family,
@@ -102,6 +130,7 @@ class Operations:
             due=now + timedelta(seconds=self._time.real(seconds)),
             status=IN_PROGRESS,
             data=data,
+            outcome=outcome,
         )
         self._write(operation)
         self._schedule(operation, seconds)
@@ -130,6 +159,17 @@ class Operations:
             call.cancel()
             operation.status = "Canceled"
             self._write(operation)
+
+    def pending(self) -> list[Operation]:
+        """The operations under way, oldest first."""
+        return [operation for operation, _ in self._pending.values()]
+
+    def expire(self) -> None:
+        """End every stuck operation now. At time scale 0 nothing else does."""
+        for operation, call in list(self._pending.values()):
+            if operation.outcome == STUCK:
+                call.cancel()
+                self._finish(operation)
 
     def headers(self, operation: Operation, call: wire.Call, *, status: bool, result: bool) -> dict[str, str]:
         """Azure-AsyncOperation and/or Location as absolute URLs, and Retry-After."""
@@ -161,7 +201,8 @@ class Operations:
         self._pending.clear()
 
     def _schedule(self, operation: Operation, seconds: float) -> None:
-        call = self._time.later(seconds, lambda: self._finish(operation))
+        endless = operation.outcome == STUCK and not self._time.real(1.0)
+        call = _Never() if endless else self._time.later(seconds, lambda: self._finish(operation))
         self._pending[operation.id] = (operation, call)
 
     def _remaining(self, operation: Operation) -> float:
@@ -173,7 +214,7 @@ class Operations:
     def _finish(self, operation: Operation) -> None:
         self._pending.pop(operation.id, None)
         try:
-            self._families[operation.family].finish(operation)
+            self._end(operation)
         except Exception:
             # An operation must end, or its client polls for ever.
             log.exception("operation failed: %s %s", operation.verb, operation.resource_id)
@@ -181,6 +222,14 @@ class Operations:
         self._write(operation)
         if operation.status == IN_PROGRESS:
             self._schedule(operation, self._remaining(operation))
+
+    def _end(self, operation: Operation) -> None:
+        family = self._families[operation.family]
+        if not operation.outcome:
+            family.finish(operation)
+            return
+        operation.status = "Canceled" if operation.outcome == CANCELED else "Failed"
+        family.fail(operation)
 
     def _write(self, operation: Operation) -> None:
         document = {
@@ -214,6 +263,13 @@ class Operations:
         if operation.status == IN_PROGRESS:
             return wire.Reply(202, None, self.headers(operation, call, status=False, result=True))
         return self._families[operation.family].result(operation)
+
+
+class _Never:
+    """A call that nothing makes."""
+
+    def cancel(self) -> None:
+        """There is nothing to take back."""
 
 
 def retry_after(time: clock.Clock, seconds: float) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from infra.local_azure import (
     tls,
 )
 from infra.local_azure.apps import provider as apps
-from infra.local_azure.arm import gateway, groups, storage, subscriptions, tracked, workspaces
+from infra.local_azure.arm import gateway, groups, storage, subscriptions, throttling, tracked, workspaces
 from infra.local_azure.files import plane, shares_on_disk
 from infra.local_azure.runtime import ingress, processes, simulated
 
@@ -48,17 +48,26 @@ MOST_REMEMBERED = 100_000
 
 @dataclass(frozen=True)
 class Served:
-    """One request of the journal: never a body or a header."""
+    """One request of the journal: never a body or a header.
+
+    `throttled` is the bucket that was empty, `principal` the client id of who was refused for it.
+    """
 
     time: datetime
     method: str
     host: str
     path: str
     status: int
+    throttled: str | None = None
+    principal: str | None = None
 
 
 class Server:
-    """A running local Azure: `async with Server(...) as server`."""
+    """A running local Azure: `async with Server(...) as server`.
+
+    Each function in `on_change` is called after every change of what is stored and of every replica's state, in the
+    middle of whatever changes it; it may ask `serving`, `storages` and `mounted`, and must not raise.
+    """
 
     def __init__(
         self, configured: settings.Settings, time: clock.Clock, *, runtime: replicas.Runtime | None = None
@@ -70,21 +79,31 @@ class Server:
         self.identity = settings.identity(state)
         self.requests: list[Served] = []
         self.faults = faults.Faults()
+        self.on_change: list[Callable[[], None]] = []
         self.port = 0
         self._time = time
         self._authorities = tls.CertificateAuthority(state)
         self._documents = store.Store(state / "store.db")
         self._ops = operations.Operations(self._documents, time)
+        self._ops.outcome = self.faults.outcome
         self._entra = entra.Authority(self.identity, time)
         self._shares = shares_on_disk.SharesOnDisk(state / "shares", time)
         self._runtime = runtime or _runtime(configured, time)
+        self._throttle = throttling.Throttle(
+            time, self.identity.tenant, enforced=configured.throttled, rate=configured.resource_requests_rate
+        )
         self._assemble()
         self._listener = listener.Listener(self._handle, self._authorities.context())
 
     def _assemble(self) -> None:
         self._groups = groups.Groups(self._documents, self._ops)
         self._storage = storage.Provider(
-            self._documents, self._time, self._ops, self._shares, authority=lambda: self.authority
+            self._documents,
+            self._time,
+            self._ops,
+            self._shares,
+            authority=lambda: self.authority,
+            taken=self.settings.taken_accounts,
         )
         self._workspaces = workspaces.Provider(self._documents, self._time, self._ops)
         self._apps = apps.Provider(
@@ -95,21 +114,47 @@ class Server:
             self._runtime,
             self._storage.keys,
             authority=lambda: self.authority,
+            gpu_limit=self.settings.gpu_limit,
+            slow_gpu=self.settings.slow_gpu,
+            one_at_a_time=self.settings.one_at_a_time,
         )
         for provider in (self._apps, self._workspaces, self._storage):
             self._groups.on_delete(provider.delete_group)
         self._plane = plane.Plane(self._shares, self._storage.keys, self._time, bearer=self._entra.opens_files)
         self._ingress = ingress.Ingress(self._apps, self._runtime)
-        known = subscriptions.Subscriptions(self.settings.subscriptions, self.identity.tenant)
+        known = subscriptions.Subscriptions(
+            self._documents,
+            self._time,
+            self.settings.subscriptions,
+            self.identity.tenant,
+            unregistered=self.settings.unregistered,
+        )
         rooms = (known, self._groups, self._storage, self._workspaces, self._apps, self._ops)
         self._gateway = gateway.Gateway(
             [route for room in rooms for route in room.routes()],
             time=self._time,
             authority=self._entra,
-            tenant=self.identity.tenant,
+            throttle=self._throttle,
             subscriptions=self.settings.subscriptions,
+            registration=known.registration,
             group_state=self._groups.state,
         )
+        self._watch()
+
+    def _watch(self) -> None:
+        """Tell `on_change` of every document, and of every replica after the provider took note of it."""
+        noted = self._runtime.changed
+
+        def replicas_changed(key: str) -> None:
+            noted(key)
+            self._tell()
+
+        self._documents.changed = self._tell
+        self._runtime.changed = replicas_changed
+
+    def _tell(self) -> None:
+        for call in self.on_change:
+            call()
 
     @property
     def authority(self) -> str:
@@ -123,6 +168,11 @@ class Server:
     def ca(self) -> Path:
         """The certificate file that clients must trust."""
         return self._authorities.ca
+
+    @property
+    def throttled(self) -> Mapping[str, int]:
+        """How many requests were refused since the start, by the bucket that was empty."""
+        return self._throttle.refused
 
     async def start(self) -> None:
         """Listen, then go on with what a stopped server left. Raises listener.PortInUse."""
@@ -142,6 +192,7 @@ class Server:
 
     async def close(self) -> None:
         """Stop serving and every revision; the state stays as it is."""
+        self.faults.close()
         await self._listener.close(grace=GRACE)
         self._ops.stop()
         self._apps.stop()
@@ -149,6 +200,22 @@ class Server:
         await self._ingress.close()
         self._journal.close()
         self._forget()
+
+    def serving(self, app_id: str) -> frozenset[str]:
+        """The names of the app's revisions that are ready and get requests."""
+        return self._apps.facts.serving(app_id)
+
+    def storages(self) -> frozenset[str]:
+        """The ids of every environment storage, in lower case."""
+        return self._apps.facts.storages()
+
+    def mounted(self) -> Mapping[str, frozenset[str]]:
+        """The environment storages that each app and active revision names, all by id in lower case."""
+        return self._apps.facts.mounted()
+
+    def expire(self) -> None:
+        """End now every operation that a rule made stuck; see `faults.Rule`."""
+        self._ops.expire()
 
     def _forget(self) -> None:
         self._shares.close()
@@ -180,12 +247,14 @@ class Server:
             self._note(request, status)
 
     def _note(self, request: web.BaseRequest, status: int) -> None:
-        served = Served(self._time.now(), request.method, request.host, request.path, status)
+        refused: throttling.Refused | None = request.get(gateway.THROTTLED)
+        whose = {"throttled": refused.bucket, "principal": refused.principal} if refused else {}
+        served = Served(self._time.now(), request.method, request.host, request.path, status, **whose)
         self.requests.append(served)
         if len(self.requests) > MOST_REMEMBERED:
             del self.requests[: MOST_REMEMBERED // 2]
         line = {"time": tracked.stamp(served.time), "method": served.method, "host": served.host}
-        self._journal.write(json.dumps({**line, "path": served.path, "status": status}) + "\n")
+        self._journal.write(json.dumps({**line, "path": served.path, "status": status, **whose}) + "\n")
 
     async def _dispatch(self, request: web.BaseRequest, host: str) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]

@@ -16,6 +16,7 @@ from pathlib import Path
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 PORT = 8443
 TIME_SCALE = 20.0
+GPU_LIMIT = 16
 IDENTITY = "identity.json"
 
 
@@ -23,7 +24,15 @@ IDENTITY = "identity.json"
 class Settings:
     """`port` 0 takes any free port, the same again after a restart. `time_scale` 0 makes provisioning instant.
 
-    `processes` False runs no containers: revisions only look as if they ran.
+    `processes` False runs no containers: revisions only look as if they ran. `throttled` False lets ARM's token
+    buckets never run out; `resource_requests_rate` refills those of resource requests, per second of Azure's time,
+    instead of the rate that is assumed.
+
+    `unregistered` are resource providers that a subscription must register before it can write their resources.
+    `gpu_limit` is the quota SubscriptionDedicatedNCA100Gpus in each region (Azure's default is 0); `slow_gpu` makes an
+    environment with such GPUs take the 984 s recorded once. `taken_accounts` are names of storage accounts that
+    somebody else has. `one_at_a_time` refuses to write an app, or its environment, while another app of the
+    environment has an operation in progress.
     """
 
     state: Path
@@ -31,6 +40,13 @@ class Settings:
     time_scale: float = TIME_SCALE
     subscriptions: tuple[str, ...] = (SUBSCRIPTION,)
     processes: bool = True
+    throttled: bool = True
+    resource_requests_rate: float | None = None
+    unregistered: tuple[str, ...] = ()
+    gpu_limit: int = GPU_LIMIT
+    slow_gpu: bool = False
+    taken_accounts: tuple[str, ...] = ()
+    one_at_a_time: bool = True
 
 
 @dataclass(frozen=True)

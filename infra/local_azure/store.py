@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ Document = dict[str, Any]
 
 
 class Store:
-    """Documents by id. Every write is committed before the call returns."""
+    """Documents by id. Every write is committed before the call returns; `changed` is told of each."""
 
     def __init__(self, path: Path) -> None:
+        self.changed: Callable[[], None] = lambda: None
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._db = sqlite3.connect(path, isolation_level=None)
         path.chmod(0o600)
@@ -45,10 +46,14 @@ class Store:
             "ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, body = excluded.body",
             (resource_id.lower(), kind.lower(), json.dumps(document)),
         )
+        self.changed()
 
     def delete(self, resource_id: str) -> bool:
         """Remove the document; True when there was one. Children are the caller's business."""
-        return self._db.execute("DELETE FROM documents WHERE id = ?", (resource_id.lower(),)).rowcount > 0
+        deleted = self._db.execute("DELETE FROM documents WHERE id = ?", (resource_id.lower(),)).rowcount > 0
+        if deleted:
+            self.changed()
+        return deleted
 
     def list(self, kind: str, *, under: str = "") -> Iterator[Document]:
         """Documents of `kind` whose id lies below the id `under`, oldest first."""

@@ -4,10 +4,12 @@
   server, `names` the ids of a stack in it.
 - `slow`: the same with a clock that stands still: `slow.cloud`, `slow.server`, `slow.time.advance(seconds)`.
 - `stub`: an HTTPS server that answers what a test tells it to and remembers what it was asked.
+- `virtual`: the time that the pace of requests goes by; `paced` is `Azure` on the stub, by that time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +22,7 @@ import pytest
 from aiohttp import web
 
 from controller.cloud import azure as adapter
+from controller.cloud import pacing
 from infra.local_azure import clock, server, settings, tls
 
 SUBSCRIPTION = settings.SUBSCRIPTION
@@ -115,6 +118,23 @@ async def slow(tmp_path: Path, signed_in: Callable[..., None]) -> AsyncIterator[
         yield Slow(cloud, started, time)
 
 
+@dataclass
+class Virtual:
+    """Passes only while somebody sleeps in it, each in turn, or when a test says so."""
+
+    seconds: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+        self.seconds += seconds
+
+    @property
+    def clock(self) -> pacing.Clock:
+        return pacing.Clock(lambda: self.seconds, self.sleep)
+
+
 @dataclass(frozen=True)
 class Asked:
     method: str
@@ -187,4 +207,15 @@ async def stub(tmp_path: Path, signed_in: Callable[..., None]) -> AsyncIterator[
 @pytest.fixture
 async def stubbed(stub: Stub) -> AsyncIterator[adapter.Azure]:
     async with adapter.Azure(stub.url) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def virtual() -> Virtual:
+    return Virtual()
+
+
+@pytest.fixture
+async def paced(stub: Stub, virtual: Virtual) -> AsyncIterator[adapter.Azure]:
+    async with adapter.Azure(stub.url, clock=virtual.clock) as cloud:
         yield cloud

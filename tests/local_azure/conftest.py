@@ -108,9 +108,9 @@ Arm = Callable[..., Awaitable[Answer]]
 
 
 @asynccontextmanager
-async def serving(state: Path, time: clock.Clock, *, port: int = 0) -> AsyncIterator[Local]:
-    """A server on `state`, without processes."""
-    configured = settings.Settings(state=state, port=port, processes=False)
+async def serving(state: Path, time: clock.Clock, *, port: int = 0, **more: Any) -> AsyncIterator[Local]:
+    """A server on `state`, without processes; `more` are further settings."""
+    configured = settings.Settings(state=state, port=port, processes=False, **more)
     async with server.Server(configured, time) as running:
         yield Local(running, time)
 

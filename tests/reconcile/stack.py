@@ -14,7 +14,7 @@ from unittest import mock
 
 import yaml
 
-from controller import loop, objects, reconcile
+from controller import loop, memory, objects, reconcile
 from controller.cloud import azure, port
 from controller.model import identity
 from controller.plan import planner
@@ -119,7 +119,7 @@ class Stack:
             metrics.Metrics(version="test", inventory=inventory),
             planner.Scope(inventory, allow),
             now,
-            objects.Memory(),
+            memory.Memory(),
         )
 
     async def look(self, key: store.Key = APP) -> objects.View:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller import follow, loop, objects, settings
+from controller import follow, loop, memory, settings
 from controller.sources import manifest, origin
 from tests.reconcile.stack import Stack
 
@@ -60,8 +60,8 @@ async def test_whatever_follows_the_source_must_go_on(stack: Stack, monkeypatch:
 
 def test_hashes_of_what_is_gone_are_forgotten() -> None:
     """Each commit has folders of its own: their files must not be remembered for ever."""
-    memory = objects.Memory(
+    known = memory.Memory(
         {Path("/a/x"): ((1, 1, 1), "x"), Path("/a/sub/y"): ((1, 1, 1), "y"), Path("/ab/z"): ((1, 1, 1), "z")}
     )
-    memory.keep([Path("/a"), Path("/none")])
-    assert sorted(memory.hashes) == [Path("/a/sub/y"), Path("/a/x")]
+    known.keep([Path("/a"), Path("/none")])
+    assert sorted(known.hashes) == [Path("/a/sub/y"), Path("/a/x")]

@@ -46,6 +46,7 @@ class Apps:
         rolled: revisions.Revisions,
     ) -> None:
         self._rooms = rooms
+        self._environments = known
         self._revisions = rolled
         self._desired = desired.Desired(rooms, known, mounts, rolled)
         rooms.ops.register(
@@ -55,6 +56,7 @@ class Apps:
                 status_path="containerappOperationStatuses",
                 result_path="containerappOperationResults",
                 finish=self._finish,
+                fail=self._fail,
                 result=self._result,
             )
         )
@@ -110,6 +112,7 @@ class Apps:
             tracked.check_location(body, name=existing["name"], group=existing["group"], current=existing["location"])
         location = locations.require(body.get("location"), "containerApps", call.api_version)
         document = self._desired.document(call, body, existing, location=location)
+        self._environments.refuse_busy(document["environment"], but=document["id"])
         operation = self._begin(call, document, seconds=PUT)
         headers = self._rooms.ops.headers(operation, call, status=True, result=False)
         echo = views.echo(document, body.get("properties") or {})
@@ -124,6 +127,7 @@ class Apps:
         document = self._desired.document(
             call, bodies.merged(desired.as_request(existing), body), existing, location=existing["location"]
         )
+        self._environments.refuse_busy(document["environment"], but=document["id"])
         operation = self._begin(call, document, seconds=PATCH)
         return wire.Reply(202, None, self._rooms.ops.headers(operation, call, status=True, result=True))
 
@@ -142,11 +146,13 @@ class Apps:
         document = self.find(context.app_id(call))
         if document is None:
             return wire.Reply(204)
+        self._environments.refuse_busy(document["environment"], but=document["id"])
         if document["state"] == "InProgress":
             self._rooms.ops.cancel(document["operation"])
         document["state"] = "Deleting"
         operation = self._begin(call, document, seconds=DELETE)
-        self._revisions.stop_all(document)
+        if not operation.outcome:
+            self._revisions.stop_all(document)
         return wire.Reply(202, None, self._rooms.ops.headers(operation, call, status=False, result=True))
 
     async def _list_secrets(self, call: wire.Call) -> wire.Reply:
@@ -171,6 +177,7 @@ class Apps:
         """Start or stop: 202 with a Location, then 200 with the app (documented: the API's examples)."""
         document = self.require(call)
         self.refuse_busy(document)
+        self._environments.refuse_busy(document["environment"], but=document["id"])
         started = call.path.lower().endswith("/start")
         changed = started != document["running"]
         document |= {"state": "InProgress", "running": started}
@@ -190,7 +197,7 @@ class Apps:
             location=document["location"],
             resource_id=document["id"],
             seconds=ROLL if owes else seconds,
-            data={"rest": seconds - ROLL if owes else 0.0},
+            data={"rest": seconds - ROLL if owes else 0.0, "environment": document["environment"].lower()},
         )
         document["operation"] = operation.id
         self._rooms.documents.put(document["id"], context.APPS, document)
@@ -207,10 +214,19 @@ class Apps:
         elif operation.data["rest"]:
             self._roll(operation, document)
         else:
-            document["state"] = "Succeeded"
+            document |= {"state": "Succeeded", "errors": None}
             self._rooms.documents.put(document["id"], context.APPS, document)
             self._revisions.settle(document)
             self._revisions.prune(document)
+
+    def _fail(self, operation: operations.Operation) -> None:
+        """The app keeps what was asked for, without the revision it would have made; an app to be deleted stays as it
+        was (assumed, but for the expiry, which is recorded). The next write makes the revision still owed (assumed)."""
+        document = self.find(operation.resource_id)
+        if document is None or document["operation"] != operation.id:
+            return
+        document |= {"state": operation.status, "errors": _errors(operation)}
+        self._rooms.documents.put(document["id"], context.APPS, document)
 
     def _roll(self, operation: operations.Operation, document: Document) -> None:
         """Make the revision that is owed and leave the operation in progress for the rest of its time."""
@@ -229,3 +245,12 @@ class Apps:
 
     def _view(self, document: Document) -> Document:
         return views.app(self._rooms, self._revisions, document)
+
+
+def _errors(operation: operations.Operation) -> str:
+    """`deploymentErrors` (recorded for an operation that expired; the other words are assumed)."""
+    if operation.outcome == operations.STUCK:
+        return operations.EXPIRED
+    name = operation.resource_id.rpartition("/")[2]
+    what = "was canceled" if operation.outcome == operations.CANCELED else "failed"
+    return f"Failed to provision container app '{name}'. Error details: the operation {what}."

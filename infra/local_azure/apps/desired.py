@@ -37,7 +37,11 @@ class Desired:
         configuration["secrets"] = _with_kept_values(configuration["secrets"], existing)
         template = normalise.template(properties.get("template") or {})
         kind = profiles.of(profile) if profile else profiles.TYPES["consumption"]
+        identity = normalise.identity(tracked.member(body, "identity"))
         self._validate(configuration, template, environment, kind)
+        validate.identity(identity)
+        secret_names = {item["name"] for item in configuration["secrets"] or ()}
+        validate.registries(configuration["registries"] or (), secret_names=secret_names, assigned=identity)
         now = self._rooms.time.now()
         made = existing or {"latest": "", "latestReady": "", "counter": 0, "running": True, "operation": ""}
         document = made | {
@@ -46,7 +50,7 @@ class Desired:
             "group": existing["group"] if existing else call.names["group"],
             "location": location,
             "tags": body.get("tags"),
-            "identity": normalise.identity(tracked.member(body, "identity")),
+            "identity": identity,
             "system": context.modified_by(existing["system"], call, now) if existing else context.created_by(call, now),
             "environment": environment["id"],
             "profile": profile["name"] if profile else None,
@@ -56,7 +60,8 @@ class Desired:
             "state": "InProgress",
             "errors": None,
         }
-        document["roll"] = self._needs_revision(document, existing)
+        owed = existing is not None and existing["roll"]
+        document["roll"] = self._needs_revision(document, existing) or owed
         return document
 
     def _environment(self, properties: Document, existing: Document | None) -> Document:

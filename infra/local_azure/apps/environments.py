@@ -29,6 +29,7 @@ _PATTERN = f"{context.GROUP}{context.PROVIDER}/managedEnvironments/{{environment
 CREATE, REPLACE, PATCH, DELETE = 104.0, 69.0, 99.0, 986.0
 # Recorded once for an environment with a dedicated GPU profile; used instead of CREATE when asked for.
 CREATE_DEDICATED_GPU = 984.0
+ENDED_BADLY = ("Failed", "Canceled")
 
 
 class Environments:
@@ -36,12 +37,14 @@ class Environments:
 
     `gpu_limit` is the A100s a subscription may use in dedicated profiles in one region (Azure's own default
     is 0); `slow_gpu` makes an environment with such a profile take the recorded 984 s instead of the median.
+    `one_at_a_time` is whether an environment takes one operation at a time, those of its apps included.
     """
 
-    def __init__(self, rooms: context.Context, *, gpu_limit: int, slow_gpu: bool) -> None:
+    def __init__(self, rooms: context.Context, *, gpu_limit: int, slow_gpu: bool, one_at_a_time: bool) -> None:
         self._rooms = rooms
         self._gpu_limit = gpu_limit
         self._slow_gpu = slow_gpu
+        self._one_at_a_time = one_at_a_time
         rooms.ops.register(
             operations.Family(
                 name=context.ENVIRONMENT_OPERATIONS,
@@ -49,6 +52,7 @@ class Environments:
                 status_path="managedEnvironmentOperationStatuses",
                 result_path="managedEnvironmentOperationResults",
                 finish=self._finish,
+                fail=self._fail,
                 result=self._result,
             )
         )
@@ -80,9 +84,20 @@ class Environments:
         return document
 
     def provisioned(self, document: Document) -> bool:
-        """Whether apps may be written: Succeeded, or Failed after an update (recorded: it stayed usable)."""
-        usable: bool = document["state"] == "Succeeded" or (document["state"] == "Failed" and document["provisioned"])
-        return usable
+        """Whether apps may be written: Succeeded, or Failed after an update (recorded: it stayed usable; assumed for
+        Canceled)."""
+        ended: bool = document["state"] in ("Succeeded", *ENDED_BADLY)
+        return ended and bool(document["provisioned"])
+
+    def refuse_busy(self, environment_id: str, *, but: str = "") -> None:
+        """409 while an app of the environment, other than `but`, has an operation in progress (public reports; when
+        exactly, and the words, are assumed)."""
+        if not self._one_at_a_time:
+            return
+        for operation in self._rooms.ops.pending():
+            inside = operation.data.get("environment", "") == environment_id.lower()
+            if inside and operation.resource_id.lower() != but.lower():
+                raise _busy(environment_id.rpartition("/")[2], operation.id)
 
     def loads(self, document: Document) -> list[profiles.Load]:
         """What the environment's running apps take, for usages and node counts."""
@@ -125,7 +140,7 @@ class Environments:
         if document is None:
             return self._create(call, body, location=location)
         tracked.check_location(body, name=document["name"], group=document["group"], current=document["location"])
-        _writable(document)
+        self._require_writable(document)
         wanted = environment_settings.settings(body.get("properties") or {}, kept=document["properties"])
         return self._change(call, document, wanted, tags=body.get("tags"), seconds=REPLACE)
 
@@ -147,10 +162,14 @@ class Environments:
             "state": "Waiting",
             "errors": None,
             "provisioned": False,
+            "granted": None,
             "domain": self._domain_label(context.environment_id(call), name.lower()),
         }
+        return self._begin_put(call, document, seconds=self._create_seconds(settings))
+
+    def _create_seconds(self, settings: Document) -> float:
         slow = self._slow_gpu and profiles.dedicated_gpus(settings["workloadProfiles"])
-        return self._begin_put(call, document, seconds=CREATE_DEDICATED_GPU if slow else CREATE)
+        return CREATE_DEDICATED_GPU if slow else CREATE
 
     def _domain_label(self, resource_id: str, name: str) -> str:
         taken = {item["domain"] for item in self._rooms.documents.list(context.ENVIRONMENTS)}
@@ -164,7 +183,7 @@ class Environments:
         if body.get("location"):
             locations.require(body["location"], "managedEnvironments", call.api_version)
             tracked.check_location(body, name=document["name"], group=document["group"], current=document["location"])
-        _writable(document)
+        self._require_writable(document)
         patched = bodies.merged({"properties": document["properties"], "tags": document["tags"]}, body)
         wanted = environment_settings.settings(patched.get("properties") or {}, kept=document["properties"])
         return self._change(call, document, wanted, tags=patched.get("tags"), seconds=PATCH)
@@ -172,18 +191,23 @@ class Environments:
     def _change(
         self, call: wire.Call, document: Document, wanted: Document, *, tags: Any, seconds: float
     ) -> wire.Reply:
-        """200 when nothing changes; else PUT 201 or PATCH 202 with Location only (recorded header table)."""
-        if _comparable(wanted) == _comparable(document["properties"]) and (tags or None) == (document["tags"] or None):
+        """200 when nothing changes; else PUT 201 or PATCH 202 with Location only (recorded header table).
+
+        A failed creation or update is begun again by the next write, also by one that changes nothing (assumed).
+        """
+        same = _comparable(wanted) == _comparable(document["properties"])
+        if same and (tags or None) == (document["tags"] or None) and document["state"] not in ENDED_BADLY:
             return wire.Reply(200, self._view(document))
         self._require_quota(document["subscription"], document["location"], wanted, but=document["id"])
-        refused = environment_settings.adds_dedicated_gpu(
-            document["properties"]["workloadProfiles"], wanted["workloadProfiles"]
-        )
+        exists = document["provisioned"]
+        granted = document.get("granted", document["properties"]["workloadProfiles"])
+        refused = exists and environment_settings.adds_dedicated_gpu(granted, wanted["workloadProfiles"])
         self._keep_used_profiles(document, wanted["workloadProfiles"])
+        seconds = seconds if exists else self._create_seconds(wanted)
         changed = document | {
             "properties": wanted,
             "tags": tags,
-            "state": "Updating",
+            "state": "Updating" if exists else "Waiting",
             "errors": None,
             "system": context.modified_by(document["system"], call, self._rooms.time.now()),
         }
@@ -204,7 +228,8 @@ class Environments:
             location=document["location"],
             resource_id=document["id"],
             seconds=seconds,
-            data={"refused": refused},
+            data={},
+            outcome=operations.FAILED if refused else "",
         )
         document["operation"] = operation.id
         self._rooms.documents.put(document["id"], context.ENVIRONMENTS, document)
@@ -225,6 +250,7 @@ class Environments:
                 f"The environment '{document['name']}' cannot be deleted because it still contains {inside} "
                 "active container apps.",
             )
+        self.refuse_busy(document["id"])
         if document["state"] in ("Waiting", "Updating"):
             self._rooms.ops.cancel(document["operation"])
         document["state"] = "ScheduledForDelete"
@@ -270,6 +296,12 @@ class Environments:
 
     # Rules and operations.
 
+    def _require_writable(self, document: Document) -> None:
+        """One operation at a time (assumed: the twin of the apps' recorded ContainerAppOperationInProgress)."""
+        if document["state"] in ("Waiting", "Updating", "ScheduledForDelete"):
+            raise _busy(document["name"], document["operation"])
+        self.refuse_busy(document["id"])
+
     def _require_quota(self, subscription: str, location: str, settings: Document, *, but: str) -> None:
         """Dedicated A100s within the region's quota. The service's error wasn't recorded: assumed."""
         wanted = profiles.dedicated_gpus(settings["workloadProfiles"])
@@ -299,14 +331,20 @@ class Environments:
         if operation.verb == "DELETE":
             self.forget(document)
             return
-        refused = bool(operation.data["refused"])
-        document["state"] = "Failed" if refused else "Succeeded"
-        document["provisioned"] = True
-        if refused:
-            document["errors"] = (
-                "ErrorCode: ManagedEnvironmentUpgradeError, Message: Update the managed environment failed."
-            )
+        document |= {
+            "state": "Succeeded",
+            "errors": None,
+            "provisioned": True,
+            "granted": document["properties"]["workloadProfiles"],
+        }
         self._rooms.documents.put(document["id"], context.ENVIRONMENTS, document)
+
+    def _fail(self, operation: operations.Operation) -> None:
+        """What was asked for is listed nevertheless (recorded: managedenv-patch-result-200-but-failed)."""
+        document = self.find(operation.resource_id)
+        if document is not None and document["operation"] == operation.id:
+            document |= {"state": operation.status, "errors": _errors(operation, created=document["provisioned"])}
+            self._rooms.documents.put(document["id"], context.ENVIRONMENTS, document)
 
     def _result(self, operation: operations.Operation) -> wire.Reply:
         """204 after a delete, else 200 with the environment, even one that Failed (recorded:
@@ -322,12 +360,26 @@ def _comparable(settings: Document) -> Document:
     return settings | {"workloadProfiles": {item["name"]: item for item in settings["workloadProfiles"] or ()}}
 
 
-def _writable(document: Document) -> None:
-    """One operation at a time (assumed: the twin of the apps' recorded ContainerAppOperationInProgress)."""
-    if document["state"] in ("Waiting", "Updating", "ScheduledForDelete"):
-        raise wire.ArmError(
-            409,
-            "ManagedEnvironmentOperationInProgress",
-            f"Cannot modify managed environment '{document['name']}' because there is an active provisioning operation "
-            f"in progress. OperationId: '{document['operation']}'.",
+def _errors(operation: operations.Operation, *, created: bool) -> str:
+    """`deploymentErrors` (recorded for a failed creation and a failed PATCH; the others are assumed)."""
+    if operation.outcome == operations.STUCK:
+        return operations.EXPIRED
+    if operation.outcome == operations.CANCELED:
+        return "ErrorCode: OperationCanceled, Message: The operation was canceled."
+    if operation.verb == "DELETE":
+        return "ErrorCode: ManagedEnvironmentDeletionError, Message: Delete the managed environment failed."
+    if not created:
+        return (
+            "ErrorCode: ManagedEnvironmentProvisioningError, Message: Fail to create managed environment because "
+            "creation of the managed cluster failed, please retry later."
         )
+    return "ErrorCode: ManagedEnvironmentUpgradeError, Message: Update the managed environment failed."
+
+
+def _busy(name: str, operation: str) -> wire.ArmError:
+    return wire.ArmError(
+        409,
+        "ManagedEnvironmentOperationInProgress",
+        f"Cannot modify managed environment '{name}' because there is an active provisioning operation "
+        f"in progress. OperationId: '{operation}'.",
+    )

@@ -18,6 +18,7 @@ _TRANSPORTS = {"auto": "Auto", "http": "Http", "http2": "Http2", "tcp": "Tcp"}
 _MODES = {"single": "Single", "multiple": "Multiple"}
 _STORAGE_TYPES = {"azurefile": "AzureFile", "emptydir": "EmptyDir", "secret": "Secret", "nfsazurefile": "NfsAzureFile"}
 _PROBES = {"liveness": "Liveness", "readiness": "Readiness", "startup": "Startup"}
+_IDENTITIES = {"none": "None", "systemassigned": "SystemAssigned", "userassigned": "UserAssigned"}
 _INGRESS_AS_SENT = (
     "customDomains",
     "ipSecurityRestrictions",
@@ -166,11 +167,15 @@ def _probe(sent: Document) -> Document:
 
 
 def identity(sent: Document) -> Document:
-    """`{type, userAssignedIdentities?}`; absent is None, and a combined type gets its space."""
-    kind = sent.get("type") or "None"
-    parts = [part.strip() for part in str(kind).split(",")]
-    named = sent.get("userAssignedIdentities")
-    return {"type": ", ".join(parts)} | ({"userAssignedIdentities": {key: {} for key in named}} if named else {})
+    """`{type, userAssignedIdentities?}`; absent is None, and a combined type gets its space. Ids that differ in case
+    only are one, and a type without UserAssigned has none (both assumed)."""
+    kind = str(sent.get("type") or "None")
+    parts = [_IDENTITIES.get(part.strip().lower(), part.strip()) for part in kind.split(",")]
+    named: dict[str, str] = {}
+    for key in sent.get("userAssignedIdentities") or ():
+        named.setdefault(key.lower(), key)
+    listed: Document = {key: {} for key in named.values()} if "UserAssigned" in parts else {}
+    return {"type": ", ".join(sorted(parts))} | ({"userAssignedIdentities": listed} if listed else {})
 
 
 def _falsy_dropped(item: Document) -> Document:

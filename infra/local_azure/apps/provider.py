@@ -13,6 +13,7 @@ from infra.local_azure.apps import (
     context,
     environments,
     events,
+    facts,
     logstream,
     profiles,
     revisions,
@@ -23,10 +24,11 @@ from infra.local_azure.arm import regions
 
 
 class Provider:
-    """`Microsoft.App`. Implements `replicas.Sites` for the ingress.
+    """`Microsoft.App`. Implements `replicas.Sites` for the ingress; `facts` answers those who watch.
 
     `gpu_limit` is the A100s a subscription may have in dedicated profiles in one region (0 by default on
-    Azure); `slow_gpu` makes an environment with such a profile take the 984 s recorded once.
+    Azure); `slow_gpu` makes an environment with such a profile take the 984 s recorded once; `one_at_a_time` refuses
+    writes to an app while another of its environment has an operation in progress.
     """
 
     def __init__(
@@ -39,16 +41,20 @@ class Provider:
         account_keys: Callable[[str], Sequence[str] | None],
         *,
         authority: Callable[[], str],
-        gpu_limit: int = 16,
-        slow_gpu: bool = False,
+        gpu_limit: int,
+        slow_gpu: bool,
+        one_at_a_time: bool,
     ) -> None:
         self._rooms = context.Context(documents, time, ops, shares, runtime, account_keys, authority)
         told = events.Events(time)
-        self._environments = environments.Environments(self._rooms, gpu_limit=gpu_limit, slow_gpu=slow_gpu)
+        self._environments = environments.Environments(
+            self._rooms, gpu_limit=gpu_limit, slow_gpu=slow_gpu, one_at_a_time=one_at_a_time
+        )
         self._storages = storages.Storages(self._rooms, self._environments)
         self._revisions = revisions.Revisions(self._rooms, self._environments, self._storages, told)
         self._apps = apps.Apps(self._rooms, self._environments, self._storages, self._revisions)
         self._children = children.Children(self._rooms, self._apps, self._revisions)
+        self.facts = facts.Facts(self._rooms, self._revisions)
         self._sites = sites.Sites(self._rooms, self._revisions)
         self._streams = logstream.Streams(self._rooms, self._revisions, told)
         runtime.changed = self._revisions.changed

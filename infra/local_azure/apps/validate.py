@@ -67,16 +67,38 @@ def secrets(items: Sequence[Document]) -> None:
     _unique((item["name"] for item in items), "configuration.secrets", "secret")
 
 
-def configuration(settings: Document) -> None:
-    names = {item["name"] for item in settings["secrets"] or ()}
-    for registry in settings["registries"] or ():
+def identity(wanted: Document) -> None:
+    """None, or one or both of the other two words; UserAssigned names its identities (documented; codes assumed)."""
+    words = wanted["type"].split(", ")
+    if words != ["None"] and not set(words) <= {"SystemAssigned", "UserAssigned"}:
+        raise wire.ArmError(400, "InvalidIdentityType", f"The identity type '{wanted['type']}' is not valid.")
+    if "UserAssigned" in words and not wanted.get("userAssignedIdentities"):
+        raise wire.ArmError(400, "InvalidIdentityType", "UserAssigned needs at least one of userAssignedIdentities.")
+
+
+def registries(items: Iterable[Document], *, secret_names: set[str], assigned: Document) -> None:
+    """Each has a server, and its password or identity is the app's own (recorded for the password:
+    ContainerAppRegistriesPasswordSecretRefNotFound; the rest is assumed)."""
+    own = {name.lower() for name in assigned.get("userAssignedIdentities", ())}
+    own |= {"system"} if "SystemAssigned" in assigned["type"] else set()
+    for registry in items:
+        if not registry["server"]:
+            raise _invalid("configuration.registries.server", "is required")
         reference = registry["passwordSecretRef"]
-        if reference and reference not in names:
+        if reference and reference not in secret_names:
             raise wire.ArmError(
                 400,
                 "ContainerAppRegistriesPasswordSecretRefNotFound",
                 f"Registry password secretRef '{reference}' not found.",
             )
+        if registry["identity"] and registry["identity"].lower() not in own:
+            raise _invalid(
+                "configuration.registries.identity",
+                f"the identity '{registry['identity']}' of registry '{registry['server']}' isn't assigned to the app",
+            )
+
+
+def configuration(settings: Document) -> None:
     mode = settings["activeRevisionsMode"]
     if mode not in ("Single", "Multiple"):
         raise _invalid("configuration.activeRevisionsMode", f"'{mode}' is not Single or Multiple")

@@ -26,6 +26,7 @@ API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-[A-Za-z0-9-]+)?")
 MANAGEMENT = ("https://management.azure.com", "https://management.core.windows.net")
 TYPE = re.compile(r"/providers/(?P<namespace>[^/]+)/(?P<type>[^/]+)", re.IGNORECASE)
 JSON = "application/json; charset=utf-8"
+THROTTLED = web.RequestKey("throttled", throttling.Refused)
 # Documented: at most 4 MB in a request, 50 tags, 256 characters in a value, 512 in a name.
 MOST_BYTES = 4 * 1024 * 1024
 MOST_TAGS = 50
@@ -40,6 +41,8 @@ STANDING = {
     "X-Content-Type-Options": "nosniff",
 }
 
+# The state of a provider's registration in a subscription: (subscription, namespace).
+Registration = Callable[[str, str], str]
 # The provisioningState of a resource group, None when it isn't there.
 GroupState = Callable[[str, str], str | None]
 _Match = tuple[wire.Route, dict[str, str]]
@@ -54,23 +57,28 @@ class Gateway:
         *,
         time: clock.Clock,
         authority: entra.Authority,
-        tenant: str,
+        throttle: throttling.Throttle,
         subscriptions: Iterable[str],
+        registration: Registration,
         group_state: GroupState,
     ) -> None:
         self._routes = _Table(routes)
         self._time = time
         self._authority = authority
-        self._throttle = throttling.Throttle(time, tenant)
+        self._throttle = throttle
         self._subscriptions = {subscription.lower() for subscription in subscriptions}
+        self._registration = registration
         self._group_state = group_state
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
-        """Answer one ARM request. A handler's own failure is a 500, as ARM's is."""
+        """Answer one ARM request. A handler's own failure is a 500, as ARM's is. A refusal for having asked too much
+        is left at `request[THROTTLED]`."""
         headers = self._headers(request)
         try:
             reply = await self._answer(request, headers)
         except wire.ArmError as error:
+            if isinstance(error, throttling.Refused):
+                request[THROTTLED] = error
             return _failure(error, headers, head=request.method == "HEAD")
         except Exception:
             log.exception("request failed: %s %s", request.method, request.path)
@@ -91,9 +99,11 @@ class Gateway:
             self._refuse_group(method, path)
             raise self._routes.missing(method, path, query["api-version"])
         route, names = match
-        headers.update(self._count(route, names, method, path))
+        headers.update(self._count(route, names, method, path, principal=claims.client_id))
         if route.needs_group:
             self._refuse_group(method, path)
+        if method in ("PUT", "PATCH"):
+            self._refuse_unregistered(path)
         body = _body(await _content(request))
         _check_tags(method, body)
         return await route.handler(
@@ -109,12 +119,16 @@ class Gateway:
             )
         )
 
-    def _count(self, route: wire.Route, names: Mapping[str, str], method: str, path: str) -> dict[str, str]:
+    def _count(
+        self, route: wire.Route, names: Mapping[str, str], method: str, path: str, *, principal: str
+    ) -> dict[str, str]:
         if "subscription" not in names:
             return {}
         found = TYPE.search(path)
         resource_type = f"{found['namespace']}/{found['type']}" if found else ""
-        return self._throttle.take(method, names["subscription"], bucket=route.bucket, resource_type=resource_type)
+        return self._throttle.take(
+            method, names["subscription"], principal=principal, bucket=route.bucket, resource_type=resource_type
+        )
 
     def _check_subscription(self, path: str) -> None:
         """Documented: ARM's common errors."""
@@ -141,6 +155,17 @@ class Gateway:
         if state == "Deleting" and method in ("PUT", "PATCH"):
             message = f"The resource group '{parts[4]}' is in deprovisioning state and cannot perform this operation."
             raise wire.ArmError(409, "ResourceGroupBeingDeleted", message, gateway=True)
+
+    def _refuse_unregistered(self, path: str) -> None:
+        """Documented: ARM's common errors. That it concerns only writes, and lasts until Registered, is assumed."""
+        found = TYPE.search(path)
+        if found is None or self._registration(path.split("/")[2], found["namespace"]) == "Registered":
+            return
+        message = (
+            f"The subscription is not registered to use namespace '{self._routes.namespace(found['namespace'])}'. "
+            "See https://aka.ms/rps-not-found for how to register subscriptions."
+        )
+        raise wire.ArmError(409, "MissingSubscriptionRegistration", message, gateway=True)
 
     def _headers(self, request: web.BaseRequest) -> dict[str, str]:
         request_id = str(uuid.uuid4())
@@ -182,6 +207,10 @@ class _Table:
             if found:
                 return route, found.groupdict()
         return None
+
+    def namespace(self, name: str) -> str:
+        """The provider's name in its own casing."""
+        return self._namespaces.get(name.lower(), name)
 
     def missing(self, method: str, path: str, version: str) -> wire.ArmError:
         """Why there is no route (documented: ARM's common errors; the 405's words are assumed)."""

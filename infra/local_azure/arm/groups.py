@@ -41,7 +41,8 @@ class Groups:
                 status_path=None,
                 result_path="operationresults",
                 finish=self._finish_delete,
-                result=lambda operation: wire.Reply(200),
+                fail=self._fail_delete,
+                result=_deleted,
             )
         )
 
@@ -143,6 +144,22 @@ class Groups:
             hook(subscription, group)
         self._documents.delete(operation.resource_id)
         operation.status = "Succeeded"
+
+    def _fail_delete(self, operation: operations.Operation) -> None:
+        """The group and all in it stay (assumed)."""
+        group = self._documents.get(operation.resource_id)
+        if group is not None and group.get("operation") == operation.id:
+            del group["operation"]
+            self._write(group | {"properties": {"provisioningState": "Succeeded"}})
+
+
+def _deleted(operation: operations.Operation) -> wire.Reply:
+    """200, empty (recorded). For a delete that failed, an error (its code is documented, when it comes is assumed)."""
+    if operation.status == "Succeeded":
+        return wire.Reply(200)
+    name = operation.resource_id.rpartition("/")[2]
+    message = f"Deletion of resource group '{name}' failed as resources in it could not be deleted."
+    raise wire.ArmError(409, "ResourceGroupDeletionBlocked", message)
 
 
 def _shown(group: store.Document) -> store.Document:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from infra.local_azure import clock, operations, shares, store, wire
@@ -37,13 +37,16 @@ class Provider:
         files: shares.Shares,
         *,
         authority: Callable[[], str],
+        taken: Collection[str],
     ) -> None:
-        """`authority` gives the server's host and port, for the accounts' endpoints."""
+        """`authority` gives the server's host and port, for the accounts' endpoints. `taken` are names that somebody
+        else in Azure has."""
         self._documents = documents
         self._time = time
         self._ops = ops
         self._files = files
         self._authority = authority
+        self._taken = frozenset(taken)
         self._fileshares = fileshares.Provider(documents, files)
         ops.register(
             operations.Family(
@@ -53,6 +56,7 @@ class Provider:
                 result_path="asyncoperations",
                 result_query="monitor=true&api-version={version}",
                 finish=self._finish_create,
+                fail=self._fail_create,
                 result=self._created,
             )
         )
@@ -96,7 +100,7 @@ class Provider:
                 "reason": "AccountNameInvalid",
                 "message": f"{name} is not a valid storage account name. {accounts.NAME_RULE}",
             }
-        elif self._documents.get(f"/{NAMES}/{name}"):
+        elif name in self._taken or self._documents.get(f"/{NAMES}/{name}"):
             refusal = {"reason": "AlreadyExists", "message": f"The storage account named {name} is already taken."}
         else:
             return wire.Reply(200, {"nameAvailable": True})
@@ -153,9 +157,9 @@ class Provider:
         """A name is taken once in all of Azure (assumed: both codes, as no recording has them)."""
         name = call.names["account"]
         taken = self._documents.get(f"/{NAMES}/{name}")
-        if taken is None:
+        if taken is None and name not in self._taken:
             return
-        if taken["id"].split("/")[2].lower() == call.names["subscription"].lower():
+        if taken is not None and taken["id"].split("/")[2].lower() == call.names["subscription"].lower():
             message = f"The account {name} is already in another resource group in this subscription."
             raise wire.ArmError(409, "StorageAccountInAnotherResourceGroup", message)
         raise wire.ArmError(409, "StorageAccountAlreadyTaken", f"The storage account named {name} is already taken.")
@@ -169,7 +173,17 @@ class Provider:
         self._write(document)
         operation.status = "Succeeded"
 
+    def _fail_create(self, operation: operations.Operation) -> None:
+        """No account and no taken name are left (assumed: the states of an account know no failure)."""
+        document = self._documents.get(operation.resource_id)
+        if document is not None and document["operation"] == operation.id:
+            self._remove(document)
+
     def _created(self, operation: operations.Operation) -> wire.Reply:
+        """The poll of a creation that failed answers with an error (documented for polling a Location; which error is
+        assumed)."""
+        if operation.status != "Succeeded":
+            raise wire.ArmError(500, "InternalServerError", "Encountered internal server error.")
         document = self._documents.get(operation.resource_id)
         if document is None:
             _, _, _, _, group, *_, name = operation.resource_id.split("/")

@@ -50,6 +50,7 @@ class Provider:
                 status_query="api-version=2015-11-01-preview",
                 result_path=None,
                 finish=self._finish,
+                fail=self._fail,
                 result=lambda operation: wire.Reply(200),
                 document=_status,
             )
@@ -75,12 +76,15 @@ class Provider:
         return wire.Reply(200, {"value": [document["resource"] for document in found]})
 
     async def _put(self, call: wire.Call) -> wire.Reply:
-        """201 Creating with the customer id already set (recorded: loganalytics-put-create); 200 for a re-PUT."""
+        """201 Creating with the customer id already set (recorded: loganalytics-put-create); 200 for a re-PUT. One
+        whose creation failed is created anew (assumed)."""
         sent = tracked.body(call)
         existing = self._documents.get(call.path)
         if existing is None:
             return self._create(call, sent)
         resource = existing["resource"]
+        if resource["properties"]["provisioningState"] in ("Failed", "Canceled"):
+            return self._create(call, sent)
         tracked.check_location(sent, name=resource["name"], group=call.names["group"], current=resource["location"])
         # A workspace without tags has no such key (recorded).
         untagged = {name: value for name, value in resource.items() if name != "tags"}
@@ -189,6 +193,13 @@ class Provider:
         document["resource"]["etag"] = _etag()
         self._write(document)
         operation.status = "Succeeded"
+
+    def _fail(self, operation: operations.Operation) -> None:
+        """The workspace is there, and says so (documented: its states; when is assumed)."""
+        document = self._documents.get(operation.resource_id)
+        if document is not None and document["operation"] == operation.id:
+            document["resource"]["properties"]["provisioningState"] = operation.status
+            self._write(document)
 
 
 def _status(operation: operations.Operation, path: str) -> dict[str, Any]:

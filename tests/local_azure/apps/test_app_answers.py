@@ -154,8 +154,11 @@ async def test_a_get_after_the_operation_is_whole(azure: Any, app_body: Any) -> 
         ({"secrets": [{"name": "a", "value": "b"}]}, {"secrets": [{"name": "a"}]}),
         ({"registries": []}, {"registries": None}),
         (
-            {"registries": [{"server": "r.azurecr.io", "identity": "system"}]},
-            {"registries": [{"server": "r.azurecr.io", "username": "", "passwordSecretRef": "", "identity": "system"}]},
+            {
+                "secrets": [{"name": "a", "value": "b"}],
+                "registries": [{"server": "r.io", "username": "u", "passwordSecretRef": "a", "identity": None}],
+            },
+            {"registries": [{"server": "r.io", "username": "u", "passwordSecretRef": "a", "identity": ""}]},
         ),
         ({"maxInactiveRevisions": None}, {"maxInactiveRevisions": 100}),
     ],
@@ -249,6 +252,12 @@ async def test_an_internal_app_has_an_internal_address(azure: Any, app_body: Any
             "SystemAssigned, UserAssigned",
             {"type", "principalId", "tenantId", "userAssignedIdentities"},
         ),
+        (
+            {"type": "userassigned", "userAssignedIdentities": {"/subscriptions/s/Id": {}}},
+            "UserAssigned",
+            {"type", "userAssignedIdentities"},
+        ),
+        ({"type": "None"}, "None", {"type"}),
     ],
 )
 async def test_identities_get_ids(azure: Any, app_body: Any, sent: Any, kind: str, keys: set[str]) -> None:
@@ -256,7 +265,38 @@ async def test_identities_get_ids(azure: Any, app_body: Any, sent: Any, kind: st
     await azure.put(app_body() | {"identity": sent})
     identity = (await azure.ask("GET", "containerApps/web")).body["identity"]
     assert (identity["type"], set(identity)) == (kind, keys)
-    assert list(identity.get("userAssignedIdentities", {})) == list(sent.get("userAssignedIdentities", {}))
+    named = identity.get("userAssignedIdentities", {})
+    assert list(named) == list(sent.get("userAssignedIdentities", {}))
+    assert all(set(ids) == {"principalId", "clientId"} for ids in named.values())
+
+
+async def test_a_registry_by_the_app_s_own_identity(azure: Any, app_body: Any) -> None:
+    """`system`, or the id of one that is assigned, in any case; what isn't used is "" (recorded)."""
+    named = "/subscriptions/s/Id"
+    registries = [{"server": "r.io", "identity": "system"}, {"server": "s.io", "identity": named.lower()}]
+    identity = {"type": "SystemAssigned,UserAssigned", "userAssignedIdentities": {named: {}}}
+    await azure.put(app_body(configuration={"registries": registries}) | {"identity": identity})
+    shown = (await azure.properties("containerApps/web"))["configuration"]["registries"]
+    assert shown == [{**item, "username": "", "passwordSecretRef": ""} for item in registries]
+
+
+async def test_identities_are_merged_and_taken_away(azure: Any, app_body: Any) -> None:
+    """By a merge patch (recorded for objects); whatever the case of an id, it is one; type None leaves none. No
+    revision is made (recorded)."""
+    first, second = "/subscriptions/s/Id", "/subscriptions/s/other"
+    await azure.put(app_body() | {"identity": {"type": "UserAssigned", "userAssignedIdentities": {first: {}}}})
+
+    async def after(identity: Any) -> Any:
+        await azure.ask("PATCH", "containerApps/web", {"identity": identity})
+        azure.advance(15)
+        return (await azure.ask("GET", "containerApps/web")).body["identity"]
+
+    more = await after({"type": "UserAssigned", "userAssignedIdentities": {second: {}, first.upper(): {}}})
+    assert list(more["userAssignedIdentities"]) == [first, second]
+    fewer = await after({"type": "UserAssigned", "userAssignedIdentities": {first: None}})
+    assert list(fewer["userAssignedIdentities"]) == [second]
+    assert await after({"type": "None"}) == {"type": "None"}
+    assert len(await azure.revisions()) == 1
 
 
 async def test_a_revision_shows_the_template_in_its_own_way(azure: Any, app_body: Any) -> None:

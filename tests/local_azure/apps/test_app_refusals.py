@@ -82,11 +82,22 @@ async def test_templates(azure: Any, app_body: Any, template: dict[str, Any], co
             {"registries": [{"server": "r", "username": "u", "passwordSecretRef": "no"}]},
             "ContainerAppRegistriesPasswordSecretRefNotFound",
         ),
+        ({"registries": [{"username": "u"}]}, FIELD),
+        ({"registries": [{"server": "r", "identity": "system"}]}, FIELD),
+        ({"registries": [{"server": "r", "identity": "/subscriptions/s/id"}]}, FIELD),
     ],
 )
 async def test_configurations(azure: Any, app_body: Any, configuration: dict[str, Any], code: str) -> None:
     """400 each."""
     await refused(azure, app_body(configuration=configuration), 400, code)
+
+
+@pytest.mark.parametrize(
+    "identity", [{"type": "Mine"}, {"type": "None, SystemAssigned"}, {"type": "UserAssigned"}, {"type": "None, None"}]
+)
+async def test_identities(azure: Any, app_body: Any, identity: Any) -> None:
+    """An unknown type, and one without what it needs (assumed)."""
+    await refused(azure, app_body() | {"identity": identity}, 400, "InvalidIdentityType")
 
 
 @pytest.mark.parametrize("name", ["a", "Web", "1web", "web-", "we--b", "a" * 33])

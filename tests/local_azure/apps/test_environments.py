@@ -1,8 +1,11 @@
 """Managed environments on the wire and over time."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
+from infra.local_azure import clock
 
 SENT = {
     "location": "westus3",
@@ -288,6 +291,35 @@ async def test_what_a_region_offers(azure: Any) -> None:
         ("SubscriptionDedicatedNCA100Gpus", 2),
         ("SessionPools", 0),
     ]
+
+
+async def test_the_gpu_quota_is_a_setting(state: Any, serve: Any, plain: Any) -> None:
+    """None granted, as on Azure (recorded: limit 0): told by the region's usages, and a creation is refused (its words
+    are assumed); other profiles are not concerned."""
+    async with serve(state, clock.ScaledClock(0), gpu_limit=0) as local, plain(local) as arm:
+        await arm("PUT", "/resourcegroups/rg", {"location": "westus3"})
+        usages = f"/subscriptions/{local.subscription}/providers/Microsoft.App/locations/westus3/usages"
+        limits = {item["name"]["value"]: item["limit"] for item in (await arm("GET", usages)).body["value"]}
+        assert limits["SubscriptionDedicatedNCA100Gpus"] == 0
+        path = "/resourceGroups/rg/providers/Microsoft.App/managedEnvironments/env"
+        refused = await arm("PUT", path, SENT)
+        assert (refused.status, refused.body["error"]["code"]) == (400, "QuotaExceeded")
+        assert "Current limit: 0, current usage: 0, additional requested: 1." in refused.body["error"]["message"]
+        d4 = {"name": "d4", "workloadProfileType": "D4", "minimumCount": 0, "maximumCount": 1}
+        body = {"location": "westus3", "properties": {"workloadProfiles": [d4]}}
+        assert (await arm("PUT", path, body)).status == 201
+
+
+async def test_a_slow_gpu_environment(state: Any, serve: Any, plain: Any) -> None:
+    """984 s, where asked for (recorded once: create_enable_dedicated_gpu)."""
+    time = clock.ManualClock(datetime.now(UTC))
+    async with serve(state, time, slow_gpu=True) as local, plain(local) as arm:
+        await arm("PUT", "/resourcegroups/rg", {"location": "westus3"})
+        path = "/resourceGroups/rg/providers/Microsoft.App/managedEnvironments/env"
+        await arm("PUT", path, SENT)
+        for seconds, expected in ((983, "Waiting"), (1, "Succeeded")):
+            time.advance(seconds)
+            assert (await arm("GET", path)).body["properties"]["provisioningState"] == expected
 
 
 async def test_two_environments_of_one_name_have_different_domains(azure: Any) -> None:

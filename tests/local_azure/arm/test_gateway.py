@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
-from infra.local_azure import clock, wire
-from infra.local_azure.arm import gateway, throttling
+from infra.local_azure import wire
+from infra.local_azure.arm import gateway
 
 GROUP = "/resourcegroups/lab"
 ACCOUNTS = f"{GROUP}/providers/Microsoft.Storage/storageAccounts"
@@ -119,69 +117,6 @@ class TestBearer:
         assert (answer.status, answer.body["error"]["code"]) == (401, "ExpiredAuthenticationToken")
 
 
-class TestThrottle:
-    """The token buckets of a subscription."""
-
-    async def test_a_used_up_bucket_is_a_429_that_says_how_long(self, slow, slow_arm) -> None:
-        """With the recorded body; a second later there is something left."""
-        await slow_arm("PUT", GROUP, {"location": "westus3"})
-        for _ in range(200):
-            answer = await slow_arm("DELETE", f"{ACCOUNTS}/none")
-        assert (answer.status, answer.headers["x-ms-ratelimit-remaining-subscription-deletes"]) == (204, "0")
-        refused = await slow_arm("DELETE", f"{ACCOUNTS}/none")
-        assert (refused.status, refused.body["error"]["code"]) == (429, "429")
-        assert refused.body["error"]["message"] == (
-            f"Request is temporarily throttled because tenant {slow.tenant} has issued too many requests. "
-            "Retry after 1 seconds."
-        )
-        assert refused.headers["Retry-After"] == "1"
-        slow.time.advance(1)
-        assert (await slow_arm("DELETE", f"{ACCOUNTS}/none")).status == 204
-
-    def test_app_writes_count_twice_and_show_their_own_bucket(self) -> None:
-        """A resource request and a write; an environment's bucket isn't an app's."""
-        time = clock.ManualClock(clock.ScaledClock(1).now())
-        throttle = throttling.Throttle(time, "t")
-        kind = {"bucket": throttling.RESOURCE_REQUESTS}
-        shown = throttle.take("PUT", "s", resource_type="Microsoft.App/containerApps", **kind)
-        other = throttle.take("PUT", "s", resource_type="Microsoft.App/managedEnvironments", **kind)
-        writes = throttle.take("PUT", "s", bucket=None, resource_type="Microsoft.Storage/storageAccounts")
-        assert shown == {"x-ms-ratelimit-remaining-subscription-resource-requests": "799"}
-        assert other == {"x-ms-ratelimit-remaining-subscription-resource-requests": "99"}
-        assert writes["x-ms-ratelimit-remaining-subscription-writes"] == "197"
-
-    def test_nothing_is_limited_at_time_scale_zero(self) -> None:
-        """Where provisioning takes no time, buckets fill in none."""
-        throttle = throttling.Throttle(clock.ScaledClock(0), "t")
-        left = [throttle.take("GET", "s", bucket=None, resource_type="") for _ in range(1000)]
-        assert {each["x-ms-ratelimit-remaining-subscription-reads"] for each in left} == {"249"}
-
-    def test_buckets_fill_in_azures_time(self) -> None:
-        """At twenty times the speed, twenty times as fast."""
-        start = clock.ScaledClock(1).now()
-        time = _Fast(start)
-        throttle = throttling.Throttle(time, "t")
-        for _ in range(250):
-            throttle.take("GET", "s", bucket=None, resource_type="")
-        with pytest.raises(wire.ArmError) as refused:
-            throttle.take("GET", "s", bucket=None, resource_type="")
-        assert refused.value.headers == {"retry-after-ms": "50"}
-        time.at += timedelta(seconds=0.1)
-        left = throttle.take("GET", "s", bucket=None, resource_type="")
-        assert left["x-ms-ratelimit-remaining-subscription-reads"] == "49"
-
-
-class _Fast(clock.ScaledClock):
-    """Twenty times the speed, at a moment that the test sets."""
-
-    def __init__(self, at) -> None:
-        super().__init__(20)
-        self.at = at
-
-    def now(self):
-        return self.at
-
-
 async def test_a_handlers_own_failure_is_a_500(local, session, caplog) -> None:
     """The client learns nothing of it; the log does."""
 
@@ -193,8 +128,9 @@ async def test_a_handlers_own_failure_is_a_500(local, session, caplog) -> None:
         [wire.Route("GET", "/subscriptions", broken)],
         time=local.time,
         authority=server._entra,
-        tenant=local.tenant,
+        throttle=server._throttle,
         subscriptions=[local.subscription],
+        registration=lambda subscription, namespace: "Registered",
         group_state=lambda subscription, group: None,
     )
     headers = {"Authorization": f"Bearer {server._entra.issue(local.url)}"}

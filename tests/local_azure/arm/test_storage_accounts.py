@@ -7,6 +7,8 @@ import base64
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
+from infra.local_azure import clock
+
 GROUP = "/resourcegroups/lab"
 ACCOUNT = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/labstore"
 BODY = {"location": "westus3", "sku": {"name": "Standard_LRS"}, "kind": "StorageV2"}
@@ -104,6 +106,18 @@ async def test_an_account_that_cannot_be_is_refused(arm, path, change, status, c
     await arm("GET", ACCOUNT)
     answer = await arm("PUT", ACCOUNT.replace("labstore", path), {**BODY, **change})
     assert (answer.status, answer.body["error"]["code"]) == (status, code)
+
+
+async def test_a_name_that_somebody_else_has(state, serve, plain) -> None:
+    """Not available, with the recorded reason; a creation is refused (assumed)."""
+    async with serve(state, clock.ScaledClock(0), taken_accounts=("labstore",)) as local, plain(local) as arm:
+        await _group(arm)
+        query = {"name": "labstore", "type": "Microsoft.Storage/storageAccounts"}
+        check = f"/subscriptions/{local.subscription}/providers/Microsoft.Storage/checkNameAvailability"
+        answer = (await arm("POST", check, query)).body
+        refused = await arm("PUT", ACCOUNT, BODY)
+    assert (answer["nameAvailable"], answer["reason"]) == (False, "AlreadyExists")
+    assert (refused.status, refused.body["error"]["code"]) == (409, "StorageAccountAlreadyTaken")
 
 
 async def test_a_name_is_taken_once_in_all_groups(arm, clients) -> None:

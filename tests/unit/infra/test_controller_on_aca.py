@@ -28,6 +28,7 @@ GIVEN = {
 ANSWERS: dict[str, dict[str, Any]] = {
     "identity": {"properties": {"clientId": "client", "principalId": "principal"}},
     "workspace": {"properties": {"customerId": "a guid"}, "listKeys()": {"primarySharedKey": "a key"}},
+    "lease": {"outputs": {"address": "https://account.file.core.windows.net/lease"}},
     "controller": {"properties": {"configuration": {"ingress": {"fqdn": "acaops.example"}}}},
 }
 
@@ -157,8 +158,29 @@ def test_a_public_repository_needs_no_secret() -> None:
 
 
 def test_there_is_one_controller() -> None:
-    """Two would write side by side."""
-    assert template(deployed())["scale"] == {"minReplicas": 1, "maxReplicas": 1}
+    """And while a revision takes the place of another, the lease says which of the two writes."""
+    made = deployed()
+    assert template(made)["scale"] == {"minReplicas": 1, "maxReplicas": 1}
+    assert chosen(made).lease == "https://account.file.core.windows.net/lease"
+
+
+def test_the_lease_has_a_share_of_its_own() -> None:
+    """The controller's identity may read it, name itself there and lease it, no more; there is no key to it."""
+    files = {"properties": {"primaryEndpoints": {"file": "https://account.file.core.windows.net/"}}}
+    made = bicep.deploy(
+        bicep.read(INFRA / "lease.bicep"),
+        group=GROUP,
+        parameters={"location": "westus3", "principalId": "principal"},
+        answers={"account": files},
+    )
+    assert made.outputs["address"] == "https://account.file.core.windows.net/lease"
+    assert made.resource("account").body["properties"]["allowSharedKeyAccess"] is False
+    (permissions,) = made.resource("role").body["properties"]["permissions"]
+    shares = "Microsoft.Storage/storageAccounts/fileServices/shares"
+    assert permissions["actions"] == [f"{shares}/read", f"{shares}/write", f"{shares}/lease/action"]
+    given = made.resource("assignment").body
+    assert given["scope"]["id"].endswith(f"/storageAccounts/{made.resource('account').body['name']}")
+    assert given["properties"]["principalId"] == "principal"
 
 
 def test_credentials_are_the_managed_identity_s() -> None:

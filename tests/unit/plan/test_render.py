@@ -34,6 +34,10 @@ PLAN = actions.Plan(
         ),
         actions.Step(Kind.CONTENT, "abc", "/c", actions.Action("Mirror", "", path="p"), outcome.Done()),
         actions.Step(Kind.SHARE, "s", "/s", None, outcome.Stalled("Guarded", "out of bounds")),
+        actions.Step(
+            Kind.WORKSPACE, "w", "/w", left=(actions.Change("tags.team", "a", SecretStr("b")),), left_for="mode Observe"
+        ),
+        actions.Step(Kind.STORAGE, "m", "/m", actions.Action("Delete", "no listed revision mounts it")),
     )
 )
 
@@ -52,12 +56,15 @@ def test_lines_tell_what_would_be_done_and_why_not() -> None:
     assert lines[5].startswith("    properties.odd: ")
     assert lines[6] == "^ phi3-chat  Mirror content abc"
     assert lines[7] == "! phi3-chat  fileShare s  (STOPPED: out of bounds)"
-    assert len(lines) == 8
+    assert lines[8] == "= phi3-chat  workspace w  (left alone: mode Observe)"
+    assert lines[9] == '    tags.team: "a" -> "(secret)"'
+    assert lines[10] == "- phi3-chat  Delete environmentStorage m  (no listed revision mounts it)"
+    assert len(lines) == 11
 
 
 def test_json_tells_every_step() -> None:
     """Whether it does something or not, with what is in the way."""
-    group, account, app, content, share = render.as_json(PLAN)
+    group, account, app, content, share, workspace, storage = render.as_json(PLAN)
 
     assert group == {
         "step": "resourceGroup",
@@ -81,6 +88,9 @@ def test_json_tells_every_step() -> None:
     assert app["changes"][0]["path"] == "properties.a"
     assert content["blocked"] is None
     assert share["blocked"]["outcome"] == "Stalled"
+    assert workspace["left"] == [{"path": "tags.team", "before": "a", "after": "(secret)"}]
+    assert (workspace["leftFor"], workspace["verb"]) == ("mode Observe", None)
+    assert storage["verb"] == "Delete"
 
 
 def test_json_is_json_and_holds_no_secret() -> None:

@@ -218,7 +218,7 @@ def test_defaults_are_not_laid_on_what_exists() -> None:
 
 
 def test_a_serverless_profile_is_added_with_the_whole_array() -> None:
-    """What others added stays; nothing but the profiles is sent, and the record of them with the tags that are there."""
+    """What others added stays; nothing but the profiles is sent, with the record of them in the tags."""
     seen = wanted.stack(
         wanted.environment(
             containerApps=wanted.profiles({"name": "cpu", "type": "D4", "minimumCount": 1, "maximumCount": 1})
@@ -254,6 +254,47 @@ def test_counts_of_a_profile_can_change() -> None:
     assert action is not None
     assert action.changes == (actions.Change("properties.workloadProfiles[gpu].maximumCount", 2, 3),)
     assert action.body["properties"]["workloadProfiles"][1]["name"] == "GPU"
+
+
+# Whose change it is
+
+
+@pytest.mark.parametrize("part", ["account", "workspace"])
+def test_a_tag_somebody_changed_is_drift(part: str) -> None:
+    """While the record of what is owned is still the wanted one; a tag the YAML changes isn't."""
+    one = wanted.environment(tags={"team": "chat"})
+    seen = wanted.stack(one)
+    edited: dict[str, Any] = {part: wanted.with_tags(getattr(seen, part), team="other")}
+    kind = {"account": Kind.ACCOUNT, "workspace": Kind.WORKSPACE}[part]
+
+    assert actions_of(planned(one, replace(seen, **edited)))[kind].reason == "drift"
+    assert actions_of(planned(wanted.environment(tags={"team": "code"}), seen))[kind].reason == "changed"
+    assert actions_of(planned(wanted.environment(tags={"team": "code"}), replace(seen, **edited)))[kind].reason == (
+        "changed"
+    )
+
+
+def test_profiles_somebody_changed_are_drift() -> None:
+    """The record stands on the environment, and rides along with an update of them."""
+    one = wanted.environment(containerApps=wanted.profiles({**wanted.PROFILE, "maximumCount": 3}))
+    seen = wanted.stack()
+    assert seen.environment is not None
+
+    changed = actions_of(planned(one, seen))[Kind.ENVIRONMENT]
+    after = observed.Resource({**seen.environment.body, "tags": changed.body["tags"]})
+    drifted = actions_of(planned(one, replace(seen, environment=after)))[Kind.ENVIRONMENT]
+
+    assert (changed.reason, drifted.reason) == ("changed", "drift")
+    assert changed.body["tags"].keys() == seen.environment.tags.keys()
+
+
+def test_the_deletion_policy_is_on_record() -> None:
+    """On the account, for when the YAML is gone; a new policy is written at once."""
+    action = planned(wanted.environment(deletionPolicy="Delete"), wanted.stack())[Kind.ACCOUNT].ready
+
+    assert action is not None
+    assert action.changes == (actions.Change("tags.acaops-deletion", "Retain", "Delete"),)
+    assert action.reason == "changed"
 
 
 # What can't be changed
@@ -304,14 +345,25 @@ def test_an_environment_without_profiles_has_none() -> None:
     assert "it has: none" in blocked.message
 
 
-def test_a_storage_of_another_account_stops() -> None:
-    """The service answers 200 to a PUT and keeps the old account."""
-    storage = observed.Resource(answers.environment_storage(account="aistorageother"))
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"accountName": "other"}, "accountName is 'other', wanted 'phi3storage'"),
+        ({"shareName": "other"}, "shareName is 'other', wanted 'phi3share'"),
+        ({"accessMode": "ReadOnly"}, "accessMode is 'ReadOnly', wanted 'ReadWrite'"),
+    ],
+)
+def test_a_storage_of_something_else_stops(changed: dict[str, str], says: str) -> None:
+    """The service answers 200 to a PUT and keeps what was there."""
+    seen = wanted.stack()
+    assert seen.storage is not None
+    storage = wanted.with_properties(seen.storage, azureFile=changed)
 
-    step = planned(wanted.environment(), replace(wanted.stack(), storage=storage))[Kind.STORAGE]
+    step = planned(wanted.environment(), replace(seen, storage=storage))[Kind.STORAGE]
 
     assert isinstance(step.blocked, outcome.Stalled)
-    assert "accountName is 'aistorageother', wanted 'phi3storage'" in step.blocked.message
+    assert step.blocked.reason == Reason.IMMUTABLE_FIELD
+    assert says in step.blocked.message
 
 
 @pytest.mark.parametrize("spec", [{}, {"containerApps": wanted.profiles(wanted.PROFILE, wanted.T4)}])

@@ -196,6 +196,15 @@ def test_the_release_that_was_healthy_is_noted(revision: dict[str, Any] | None, 
     assert (tags.HEALTHY in action.body["tags"]) is noted
 
 
+def test_the_deletion_policy_is_on_record() -> None:
+    """For when the YAML is gone."""
+    live = wanted.created(wanted.app())
+
+    assert live.tags[tags.DELETION] == "Delete"
+    action = update(wanted.app(deletionPolicy="Retain"), live)
+    assert action.changes == (actions.Change("tags.acaops-deletion", "Delete", "Retain"),)
+
+
 # What belongs to others
 
 
@@ -353,6 +362,16 @@ def test_another_environment_stops_the_app() -> None:
     assert step.blocked.reason == Reason.IMMUTABLE_FIELD
     assert "'/elsewhere'" in step.blocked.message
     assert wanted.ids().environment in step.blocked.message
+
+
+def test_an_id_is_the_same_in_any_casing() -> None:
+    """Azure spells parts of it anew."""
+    live = wanted.with_properties(wanted.created(wanted.app()), environmentId=wanted.ids().environment.upper())
+
+    assert (
+        wanted.plan_app(wanted.app(), wanted.workload_of(live)).steps[1]
+        == steps(wanted.app(), wanted.workload_of(wanted.created(wanted.app())))[1]
+    )
 
 
 def test_an_operation_in_flight_holds_the_update() -> None:

@@ -215,4 +215,4 @@ def _laid(base: Any, over: Any) -> Any:
 
 
 def _top(sent: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in sent.items() if key in ("location", "tags", "kind")}
+    return {key: value for key, value in sent.items() if key in ("location", "tags", "kind", "identity")}

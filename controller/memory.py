@@ -1,0 +1,130 @@
+"""What a controller may forget at any moment: sums of files, checks in a row, and how an app looked when nothing was
+left to do for it.
+
+It saves reads and work, and decides nothing: without it every pass reads and plans everything, and comes to the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from controller import health
+from controller.model import content, desired, observed
+from controller.plan import actions
+from controller.sources import content as folders
+from controller.sources import manifest
+
+ROTATION = 6
+"""Looks at a settled app of which one reads everything."""
+
+HELD = 5.0
+"""Seconds for which a folder's content counts as unchanged while nothing was loaded: file events lead to a load."""
+
+
+@dataclass
+class Streak:
+    """Checks in a row that named one release on one revision, and when the last was made."""
+
+    release: str = ""
+    revision: str = ""
+    count: int = 0
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Basis:
+    """All that the plan and the verdict on an app rest on, but for its revisions, its replicas and its files on the
+    share: those are worth a read of their own while these are as they were."""
+
+    wanted: desired.InferenceApp
+    stands_on: desired.Environment
+    digest: str
+    secrets: Mapping[str, SecretStr]
+    stack: observed.Stack
+    app: observed.Resource | None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """An app for which nothing was left to do. `looks` may still rest on it."""
+
+    basis: Basis
+    seen: observed.Workload
+    plan: actions.Plan
+    rollout: health.Rollout
+    looks: int
+
+
+@dataclass
+class _Folder:
+    since: float
+    task: asyncio.Task[content.Content]
+
+
+@dataclass
+class Memory:
+    """`sparing` says whether looks may rest on earlier ones: it needs somebody who reports changed files (`keep`).
+    `clock` gives seconds since any moment."""
+
+    hashes: folders.Memory = field(default_factory=dict)
+    streaks: dict[str, Streak] = field(default_factory=dict)
+    sparing: bool = False
+    clock: Callable[[], float] = time.monotonic
+    _settled: dict[str, Settled] = field(default_factory=dict)
+    _contents: dict[tuple[object, ...], _Folder] = field(default_factory=dict)
+
+    def keep(self, contents: Collection[Path]) -> None:
+        """The desired state was loaded: look at folders again, and forget the sums of files that lie in none of
+        these."""
+        kept = set(contents)
+        self.hashes = {path: known for path, known in self.hashes.items() if not kept.isdisjoint(path.parents)}
+        self._contents.clear()
+
+    async def collected(self, loaded: manifest.LoadedApp) -> content.Content:
+        """The app's content; apps of one folder share the work. Raises folders.ContentError."""
+        if not self.sparing:
+            return await asyncio.to_thread(self._collect, loaded)
+        key, now = (loaded.contents, loaded.top), self.clock()
+        held = self._contents.get(key)
+        if held is None or now - held.since > HELD or (held.task.done() and held.task.exception()):
+            held = _Folder(now, asyncio.create_task(asyncio.to_thread(self._collect, loaded)))
+            held.task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._contents = {each: other for each, other in self._contents.items() if now - other.since <= HELD}
+            self._contents[key] = held
+        # Whoever is cancelled leaves the others waiting.
+        return held.task.result() if held.task.done() else await asyncio.shield(held.task)
+
+    def settled(self, name: str, basis: Basis) -> Settled | None:
+        """How the app called `name` looked, where nothing it rests on is different and it isn't its turn to be read
+        whole."""
+        known = self._settled.get(name)
+        if known is None or known.looks < 1 or known.basis != basis:
+            return None
+        self._settled[name] = Settled(known.basis, known.seen, known.plan, known.rollout, known.looks - 1)
+        return known
+
+    def settle(
+        self, name: str, basis: Basis, *, seen: observed.Workload, plan: actions.Plan, by: health.Rollout
+    ) -> None:
+        """Nothing is left to do for the app. The first time counts from anywhere, so that not all are read at once."""
+        known = self._settled.get(name)
+        if known is not None and known.seen is seen:
+            return
+        looks = ROTATION - 1 if known else zlib.crc32(name.encode()) % ROTATION
+        if self.sparing:
+            self._settled[name] = Settled(basis, seen, plan, by, looks)
+
+    def unsettle(self, name: str) -> None:
+        """Something is, or nobody knows."""
+        self._settled.pop(name, None)
+
+    def _collect(self, loaded: manifest.LoadedApp) -> content.Content:
+        return folders.collect(loaded.contents, top=loaded.top, memory=self.hashes)

@@ -1,0 +1,135 @@
+"""What must hold at every single change in the local Azure, and what was made and removed in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+from infra.local_azure import replicas, server
+from infra.local_azure.apps import context, traffic
+
+RESOURCES = (
+    "microsoft.resources/resourcegroups",
+    "microsoft.storage/storageaccounts",
+    "microsoft.operationalinsights/workspaces",
+    context.ENVIRONMENTS,
+    context.STORAGES,
+    context.APPS,
+    context.REVISIONS,
+)
+
+
+class Watch:
+    """Looks at a server from its start on. `broken` says what was violated; `begin` starts it over."""
+
+    def __init__(self, local: server.Server, runtime: replicas.Runtime, *, ending: Collection[str]) -> None:
+        """`ending` names the apps that are meant to serve no more."""
+        self.broken: list[str] = []
+        self.made: Counter[str] = Counter()
+        self.removed: Counter[str] = Counter()
+        self._documents, self._shares, self._runtime = local._documents, local._shares, runtime
+        self._keys, self._ending = local._storage.keys, frozenset(ending)
+        self._served: set[str] = set()
+        self._on = False
+        self._hook()
+
+    def ended(self) -> list[str]:
+        """What was violated, and what must not be at the end."""
+        suffixes = [f"{app['name']} has a revision suffix" for app in self._apps() if app["template"]["revisionSuffix"]]
+        return [*self.broken, *suffixes, *self._dead_keys()]
+
+    def _dead_keys(self) -> list[str]:
+        """Environment storages that revisions mount and whose key the account doesn't have any more."""
+        found = []
+        for storage in self._documents.list(context.STORAGES):
+            keys = self._keys(storage["accountName"]) or ()
+            if storage["accountKey"] not in keys and self._users(storage["id"], active=True):
+                found.append(f"environment storage {storage['name']} is mounted and its key is dead")
+        return found
+
+    def begin(self) -> None:
+        self.broken.clear()
+        self.made.clear()
+        self.removed.clear()
+        self._served = {app["id"] for app in self._apps() if self._serves(app)}
+        self._on = True
+
+    def _hook(self) -> None:
+        put, delete = self._documents.put, self._documents.delete
+        dropped, changed = self._shares.delete, self._runtime.changed
+
+        def putting(resource_id: str, kind: str, document: dict[str, Any]) -> None:
+            known = self._documents.get(resource_id)
+            if known and kind == context.STORAGES and known["accountKey"] != document["accountKey"]:
+                self._unmounted(resource_id, "was given another key")
+            put(resource_id, kind, document)
+            if known is None and kind in RESOURCES:
+                self.made[kind.rpartition("/")[2]] += 1
+            if kind in (context.APPS, context.REVISIONS):
+                self._look(f"{kind.rpartition('/')[2]} {document.get('name')} was written")
+
+        def deleting(resource_id: str) -> bool:
+            kind = self._kind(resource_id)
+            if kind == context.STORAGES:
+                self._unmounted(resource_id, "was removed")
+            gone = delete(resource_id)
+            if gone and kind in RESOURCES:
+                self.removed[kind.rpartition("/")[2]] += 1
+                self._look(f"{resource_id} was removed")
+            return gone
+
+        def dropping(account: str, name: str) -> bool:
+            for storage in self._documents.list(context.STORAGES):
+                if (storage["accountName"], storage["shareName"]) == (account, name):
+                    self._unmounted(storage["id"], "lost its share")
+            gone = dropped(account, name)
+            self.removed["shares"] += gone
+            return gone
+
+        def changing(key: str) -> None:
+            changed(key)
+            self._look(f"replicas of {key} changed")
+
+        self._documents.put, self._documents.delete = putting, deleting  # type: ignore[method-assign]
+        self._shares.delete = dropping  # type: ignore[method-assign]
+        self._runtime.changed = changing
+
+    def _kind(self, resource_id: str) -> str:
+        row = self._documents._db.execute("SELECT kind FROM documents WHERE id = ?", (resource_id.lower(),)).fetchone()
+        return str(row[0]) if row else ""
+
+    def _apps(self) -> list[dict[str, Any]]:
+        return list(self._documents.list(context.APPS))
+
+    def _revisions(self, app: dict[str, Any]) -> list[dict[str, Any]]:
+        return list(self._documents.list(context.REVISIONS, under=app["id"]))
+
+    def _serves(self, app: dict[str, Any]) -> bool:
+        """Whether a request to the app's own address would reach a replica that is ready."""
+        targets = traffic.targets(app, self._revisions(app)) if app["running"] else ()
+        return any(one.weight and any(each.ready for each in self._runtime.replicas(one.key)) for one in targets)
+
+    def _look(self, after: str) -> None:
+        if not self._on:
+            return
+        serving = {app["id"] for app in self._apps() if self._serves(app)}
+        lost = sorted(one for one in self._served - serving if one.rpartition("/")[2] not in self._ending)
+        self.broken += [f"{one} serves no more, after {after}" for one in lost]
+        self._served |= serving
+
+    def _unmounted(self, storage_id: str, what: str) -> None:
+        if self._on and (users := self._users(storage_id, active=False)):
+            self.broken.append(f"{storage_id} {what} although {users} mount it")
+
+    def _users(self, storage_id: str, *, active: bool) -> list[str]:
+        """Listed revisions that mount the environment storage, or active ones only."""
+        environment, _, name = storage_id.lower().partition("/storages/")
+        return [
+            revision["name"]
+            for app in self._apps()
+            if app["environment"].lower() == environment
+            for revision in self._revisions(app)
+            if revision["active"] or not active
+            if any((one.get("storageName") or "").lower() == name for one in revision["template"]["volumes"] or ())
+        ]
