@@ -27,8 +27,7 @@ def resource(kind: Kind, live: observed.Resource | None) -> outcome.Outcome:
     """By provisioningState alone: for everything but revisions it is all there is."""
     if live is None:
         return outcome.Waiting(Reason.DEPENDENCY_NOT_READY, f"{kind.label} isn't there yet")
-    state = live.state.lower()
-    if state in ("failed", "canceled"):
+    if live.failed:
         why = str(live.properties.get("deploymentErrors") or f"provisioningState is {live.state}")
         return outcome.Stalled(Reason.PROVISIONING_FAILED, f"{kind.label} {live.name}: {why}", slowly=True)
     if not live.settled:

@@ -267,7 +267,7 @@ class Loop:
         for key in gone:
             self.reconciler.statuses.forget(key)
             self.reconciler.metrics.forget(*key)
-            self.reconciler.memory.unsettle(key[1])
+            self.reconciler.memory.stir(key[1])
             self.ask(self.reconciler.turns.leave(key))
 
     async def _drop(self, keys: tuple[reconcile.Key, ...]) -> None:

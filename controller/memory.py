@@ -1,5 +1,5 @@
 """What a controller may forget at any moment: sums of files, checks in a row, and how an app looked when nothing was
-left to do for it.
+to be done for it.
 
 It saves reads and work, and decides nothing: without it every pass reads and plans everything, and comes to the same.
 """
@@ -10,7 +10,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -53,8 +53,8 @@ class Basis:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """An app for which nothing was left to do. `looks` may still rest on it."""
+class Resting:
+    """An app for which nothing was left to do, or which waits for what its basis says. `looks` may still rest on it."""
 
     basis: Basis
     seen: observed.Workload
@@ -78,7 +78,7 @@ class Memory:
     streaks: dict[str, Streak] = field(default_factory=dict)
     sparing: bool = False
     clock: Callable[[], float] = time.monotonic
-    _settled: dict[str, Settled] = field(default_factory=dict)
+    _resting: dict[str, Resting] = field(default_factory=dict)
     _contents: dict[tuple[object, ...], _Folder] = field(default_factory=dict)
 
     def keep(self, contents: Collection[Path]) -> None:
@@ -102,29 +102,27 @@ class Memory:
         # Whoever is cancelled leaves the others waiting.
         return held.task.result() if held.task.done() else await asyncio.shield(held.task)
 
-    def settled(self, name: str, basis: Basis) -> Settled | None:
+    def resting(self, name: str, basis: Basis) -> Resting | None:
         """How the app called `name` looked, where nothing it rests on is different and it isn't its turn to be read
         whole."""
-        known = self._settled.get(name)
+        known = self._resting.get(name)
         if known is None or known.looks < 1 or known.basis != basis:
             return None
-        self._settled[name] = Settled(known.basis, known.seen, known.plan, known.rollout, known.looks - 1)
+        self._resting[name] = replace(known, looks=known.looks - 1)
         return known
 
-    def settle(
-        self, name: str, basis: Basis, *, seen: observed.Workload, plan: actions.Plan, by: health.Rollout
-    ) -> None:
-        """Nothing is left to do for the app. The first time counts from anywhere, so that not all are read at once."""
-        known = self._settled.get(name)
-        if known is not None and known.seen is seen:
+    def rest(self, name: str, basis: Basis, *, seen: observed.Workload, plan: actions.Plan, by: health.Rollout) -> None:
+        """Until its basis changes, or its turn comes, another look would find the same. The first turn comes at any
+        time, so that not all come at once."""
+        known = self._resting.get(name)
+        if not self.sparing or (known is not None and known.seen is seen):
             return
         looks = ROTATION - 1 if known else zlib.crc32(name.encode()) % ROTATION
-        if self.sparing:
-            self._settled[name] = Settled(basis, seen, plan, by, looks)
+        self._resting[name] = Resting(basis, seen, plan, by, looks)
 
-    def unsettle(self, name: str) -> None:
-        """Something is, or nobody knows."""
-        self._settled.pop(name, None)
+    def stir(self, name: str) -> None:
+        """Something is under way, or nobody knows."""
+        self._resting.pop(name, None)
 
     def _collect(self, loaded: manifest.LoadedApp) -> content.Content:
         return folders.collect(loaded.contents, top=loaded.top, memory=self.hashes)

@@ -118,16 +118,16 @@ async def app(
     now: datetime,
 ) -> View:
     """Observe and plan an InferenceApp: its own folders first, then Azure. Where all that is cheap to see is as it was
-    when nothing was left to do, that holds."""
+    when nothing was to be done, that still holds."""
     wanted = loaded.object
     release = await _release(loaded, known=known)
     ids, group = await observe.ids(cloud, stands_on)
     stack = await observe.stack(cloud, ids, group)
     live = await observe.app(cloud, wanted, ids=ids, stack=stack)
     basis = memory.Basis(wanted, stands_on, release.content.digest, release.secrets, stack, live)
-    settled = known.settled(loaded.name, basis)
-    if settled:
-        return View(cloud, ids, stack, settled.plan, _no_bundle, settled.seen, settled.rollout, basis)
+    resting = known.resting(loaded.name, basis)
+    if resting:
+        return View(cloud, ids, stack, resting.plan, _no_bundle, resting.seen, resting.rollout, basis)
     owner = scope.owner(wanted)
     bundle, mirror = template.bundle_path(owner, release.content.digest), template.mirror_path(owner)
     seen = await observe.workload(cloud, wanted, ids=ids, stack=stack, live=live, bundle=bundle, mirror=mirror)
@@ -179,6 +179,15 @@ def out_of_turn(view: View, why: outcome.Outcome) -> View:
     """The same with that held back."""
     made = (steps.block(step, why) if step.kind in IN_TURN and step.action else step for step in view.plan.steps)
     return replace(view, plan=actions.Plan(tuple(made)))
+
+
+def rests(view: View, judged: Sequence[summarize.StepReport]) -> bool:
+    """Whether another look finds the same until what is cheap to see changes: nothing is left to do, or there is no app
+    yet and nothing to be uploaded that could be."""
+    if any(step.left or (step.ready and step.kind is Kind.CONTENT) for step in view.plan.steps):
+        return False
+    done = all(isinstance(step.outcome, outcome.Done) and not step.verb for step in judged)
+    return done or (view.seen is not None and view.seen.app is None)
 
 
 def moving(view: View) -> bool:

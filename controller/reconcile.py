@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 Key = store.Key
 
-TURN = 30.0
+TURN = 300.0
 """Seconds after which one that waits for its turn looks again, though it is called when the turn comes."""
 
 
@@ -70,12 +70,13 @@ class Reconciler:
         limit = objects.timeout(source.find(*key).object)
         try:
             async with asyncio.timeout(limit):
-                view = await self.look(source, key)
-                view = await self._writable(source, key, view) if write else view
+                looked = await self.look(source, key)
+                view = await self._writable(source, key, looked) if write else looked
                 applied = await self._applied(view, key) if write else {}
             judged = objects.judge(view, applied, now=self.now())
-            self._remember(view, judged, key)
-            steps = (*objects.notes(source.find(*key).object, now=started), *judged)
+            notes = objects.notes(source.find(*key).object, now=started)
+            self._remember(looked, judged, key, paused=bool(notes))
+            steps = (*notes, *judged)
         except Exception as error:
             steps = (summarize.StepReport("pass", "", "", _became(error, limit=limit)),)
             self._broke_off(steps[0].outcome, key)
@@ -106,13 +107,16 @@ class Reconciler:
         told = f"waits for its turn in environment {name}: {writer} is being written"
         return objects.out_of_turn(view, outcome.Waiting(Reason.OPERATION_IN_PROGRESS, told, after=TURN))
 
-    def _remember(self, view: objects.View, judged: Sequence[summarize.StepReport], key: Key) -> None:
-        done = all(isinstance(step.outcome, outcome.Done) and not step.verb for step in judged)
-        left = any(step.left for step in view.plan.steps)
-        if view.basis and view.seen and view.rollout and done and not left:
-            self.memory.settle(key[1], view.basis, seen=view.seen, plan=view.plan, by=view.rollout)
-        elif view.basis:
-            self.memory.unsettle(key[1])
+    def _remember(
+        self, looked: objects.View, judged: Sequence[summarize.StepReport], key: Key, *, paused: bool
+    ) -> None:
+        """A pause ends by the clock, so nothing rests on it."""
+        if looked.basis is None or looked.seen is None or looked.rollout is None:
+            return
+        if objects.rests(looked, judged) and not paused:
+            self.memory.rest(key[1], looked.basis, seen=looked.seen, plan=looked.plan, by=looked.rollout)
+        else:
+            self.memory.stir(key[1])
 
     def _broke_off(self, became: outcome.Outcome, key: Key) -> None:
         """One that can't go on holds nobody up."""

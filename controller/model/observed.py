@@ -57,7 +57,7 @@ class Resource:
     @property
     def settled(self) -> bool:
         """No operation in flight: a write won't be refused for one."""
-        return self.state.lower() in ("succeeded", "failed", "canceled")
+        return self.failed or self.state.lower() == "succeeded"
 
     @property
     def changed(self) -> datetime | None:
@@ -65,9 +65,15 @@ class Resource:
         return moment((self.body.get("systemData") or {}).get("lastModifiedAt"))
 
     @property
+    def failed(self) -> bool:
+        """Its last operation didn't come to its end."""
+        return self.state.lower() in ("failed", "canceled")
+
+    @property
     def usable(self) -> bool:
-        """Others may build on it."""
-        return self.state.lower() == "succeeded"
+        """Others may build on it. An environment that once got its address stays usable when an update of it fails
+        (recorded: managedenv-patch-result-200-but-failed)."""
+        return self.state.lower() == "succeeded" or (self.failed and bool(self.properties.get("staticIp")))
 
 
 @dataclass(frozen=True)

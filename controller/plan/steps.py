@@ -71,7 +71,7 @@ def again(
     """The step for a resource that is as wanted but for its last operation, which failed: written again, once that is
     some time ago by the service's own word. `create`, if given, is sent instead, for a resource that never came to be;
     of one that acaops didn't create nothing is, nor where there is nothing to send."""
-    if live is None or made.action or made.blocked or not live.settled or live.usable:
+    if live is None or made.action or made.blocked or not live.failed:
         return made
     if live.changed is None or now - live.changed < RESEND_AFTER:
         return made

@@ -219,7 +219,7 @@ def wanted(
     config: Json,
     live: Mapping[str, Any] | None,
 ) -> bodies.Wanted:
-    """The whole container app; as an update of `live`, if there is one, without what is left to other writers."""
+    """The whole container app to create; or what of `live`, if it is there, is owned, without what is left to others."""
     identity = access.identity(app.spec.identity)
     properties = {
         "workloadProfileName": app.spec.workload_profile_name,
@@ -230,14 +230,15 @@ def wanted(
         "properties": properties,
         "tags": {**app.spec.tags, tags.DELETION: app.spec.deletion_policy},
     }
-    made = {"location": location, "properties": {"environmentId": environment_id, **diff.merged(properties, {})}}
     record = ignoring.without(owned, app.spec.ignored)
-    ours: Mapping[str, Any] = owned
-    if live is not None:
-        there = {"identity": access.identity(app.spec.identity, live.get("identity"))} if identity else {}
-        ours = ignoring.laid(owned | there, live, app.spec.ignored)
+    if live is None:
+        made = {"location": location, "properties": {"environmentId": environment_id, **diff.merged(properties, {})}}
+        create = made | ({"identity": identity} if identity else {})
+        return bodies.Wanted(create=create, tags=owned["tags"]).recorded(record)
+    there = {"identity": access.identity(app.spec.identity, live.get("identity"))} if identity else {}
+    ours = ignoring.laid(owned | there, live, app.spec.ignored)
     return bodies.Wanted(
-        create=made | ({"identity": identity} if identity else {}),
+        create={},
         owned={name: part for name, part in ours.items() if name != "tags"},
         immutable={"properties": {"environmentId": environment_id}},
         tags=ours["tags"],

@@ -126,7 +126,7 @@ def _container_app(app: App) -> actions.Step:
     )
     whole = replace(whole, note={**whole.note, **_notes(app)})
     made = steps.owned(Kind.APP, app.id, whole, live, owner=app.owner)
-    if live is None:
+    if live is None or (made.action is None and live.usable):
         return made
     if made.action is None:
         return steps.again(made, live, update=_all(whole, live=live), now=app.now)

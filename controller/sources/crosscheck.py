@@ -144,11 +144,11 @@ def _dependencies(entries: Sequence[Entry]) -> Iterator[Problem]:
 
 
 def _cycles(needs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
-    """Each circle once, as the names on it, the first one again at the end. Depth first, without recursion: a chain may
-    be as long as a folder has apps."""
+    """Circles, each as the names on it and the first one again; none only where there is none. Depth first, without
+    recursion: a chain may be as long as a folder has apps."""
     done: set[str] = set()
     for start in needs:
-        path = {} if start in done else {start: iter(needs[start])}
+        path = {start: iter(needs[start])}
         while path:
             last = next(reversed(path))
             follows = next(path[last], None)

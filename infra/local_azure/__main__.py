@@ -27,7 +27,18 @@ PARENT_SECONDS = 0.5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 after an orderly stop, 1 when the server can't start, 2 for wrong arguments."""
     options = _parser().parse_args(arguments)
-    configured = settings.Settings(
+    configured = _settings(options)
+    try:
+        with lifecycle.holding(configured.state):
+            asyncio.run(_serve(configured, exit_with_parent=options.exit_with_parent))
+    except (lifecycle.LifecycleError, listener.PortInUse) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> settings.Settings:
+    return settings.Settings(
         state=options.state.absolute(),
         port=options.port,
         time_scale=options.time_scale,
@@ -41,13 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         taken_accounts=tuple(options.taken_account or ()),
         one_at_a_time=not options.parallel_apps,
     )
-    try:
-        with lifecycle.holding(configured.state):
-            asyncio.run(_serve(configured, exit_with_parent=options.exit_with_parent))
-    except (lifecycle.LifecycleError, listener.PortInUse) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 async def _serve(configured: settings.Settings, *, exit_with_parent: bool) -> None:

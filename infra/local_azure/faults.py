@@ -151,7 +151,8 @@ class Faults:
             raise ConnectionResetError("the server closes")
 
     def _keep(self, request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
-        if request.method == "GET" and response.status == 200 and isinstance(response, web.Response):
+        good = request.method == "GET" and response.status == 200 and response.content_type == "application/json"
+        if good and isinstance(response, web.Response):
             self._answers[request.path_qs] = response
             if len(self._answers) > MOST_KEPT:
                 self._answers.popitem(last=False)

@@ -85,7 +85,8 @@ def remembered_port(state: Path) -> int:
 
 
 def remember_port(state: Path, port: int) -> None:
-    write_private(state / "port", str(port))
+    if remembered_port(state) != port:
+        write_private(state / "port", str(port))
 
 
 def write_private(path: Path, text: str) -> None:

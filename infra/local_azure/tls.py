@@ -6,6 +6,7 @@ scaled or a stopped clock has no say here, as the client checks them by its own.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import ssl
@@ -27,6 +28,7 @@ LEAF_LIFE = timedelta(days=397)
 # A client whose clock is a little behind must not find the certificate "not yet valid".
 SKEW = timedelta(days=1)
 CACHED = 2048
+AUTHORITIES = 8
 LONGEST_NAME = 253
 DEFAULT_NAMES = ("localhost", "*.localhost")
 DEFAULT_ADDRESSES = ("127.0.0.1", "::1")
@@ -39,13 +41,27 @@ class CertificateAuthority:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.ca = folder / "ca.pem"
-        self._folder = folder
-        self._key, self._certificate = _authority(self.ca, folder / "ca.key")
-        self._leaf_key = ec.generate_private_key(ec.SECP256R1())
-        self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
+        key = folder / "ca.key"
+        if not (self.ca.exists() and key.exists()):
+            _make(self.ca, key)
+        self._issuer = _issuer(self.ca.read_bytes(), key.read_bytes())
 
     def context(self) -> ssl.SSLContext:
         """A server context: the default certificate, or one for the name that the client asks by SNI."""
+        return self._issuer.default
+
+
+class _Issuer:
+    """Certificates by one authority, and the contexts that serve them."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        self._key = key
+        self._certificate = certificate
+        self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+        self._contexts: OrderedDict[str, ssl.SSLContext] = OrderedDict()
+        self.default = self._default()
+
+    def _default(self) -> ssl.SSLContext:
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in DEFAULT_NAMES]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in DEFAULT_ADDRESSES]
         context = self._serving(names)
@@ -74,7 +90,7 @@ class CertificateAuthority:
         context.set_alpn_protocols(["http/1.1"])
         chain = self._leaf(names).public_bytes(serialization.Encoding.PEM)
         # The ssl module reads certificates and keys from files only; this one is gone at once, mode 0600.
-        with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".pem") as file:
+        with tempfile.NamedTemporaryFile(suffix=".pem") as file:
             file.write(chain + _pem(self._leaf_key))
             file.flush()
             context.load_cert_chain(file.name)
@@ -101,18 +117,21 @@ class CertificateAuthority:
         )
 
 
-def _authority(certificate: Path, key: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    if certificate.exists() and key.exists():
-        kept = serialization.load_pem_private_key(key.read_bytes(), password=None)
-        if not isinstance(kept, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"{key} is not an EC key")
-        return kept, x509.load_pem_x509_certificate(certificate.read_bytes())
+@functools.lru_cache(maxsize=AUTHORITIES)
+def _issuer(certificate: bytes, key: bytes) -> _Issuer:
+    """One for all servers of this process with the same authority: a test starts thousands on copies of one folder."""
+    kept = serialization.load_pem_private_key(key, password=None)
+    if not isinstance(kept, ec.EllipticCurvePrivateKey):
+        raise ValueError("the authority's key is not an EC key")
+    return _Issuer(kept, x509.load_pem_x509_certificate(certificate))
+
+
+def _make(certificate: Path, key: Path) -> None:
     made = ec.generate_private_key(ec.SECP256R1())
     signed = _self_signed(made)
     settings.write_private(key, _pem(made).decode())
     settings.write_private(certificate, signed.public_bytes(serialization.Encoding.PEM).decode())
     os.chmod(certificate, 0o644)
-    return made, signed
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

@@ -7,6 +7,7 @@ provider: authentication, api-version, subscription and resource group checks, h
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -91,9 +92,14 @@ class Route:
     needs_group: bool = True
 
     def compile(self) -> re.Pattern[str]:
-        parts = re.split(r"\{(\w+)\}", self.pattern)
-        source = "".join(f"(?P<{part}>[^/]+)" if odd % 2 else re.escape(part) for odd, part in enumerate(parts))
-        return re.compile(source, re.IGNORECASE)
+        return _compiled(self.pattern)
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", pattern)
+    source = "".join(f"(?P<{part}>[^/]+)" if odd % 2 else re.escape(part) for odd, part in enumerate(parts))
+    return re.compile(source, re.IGNORECASE)
 
 
 def not_found(resource_type: str, name: str, group: str) -> ArmError:

@@ -48,7 +48,8 @@ async def state(daemon: running.Daemon, wanted: str) -> dict[str, Any] | None:
 
 async def is_ready(daemon: running.Daemon) -> bool:
     async with running.session() as http, http.get(f"{daemon.url}/readyz") as answer:
-        return answer.status == 200
+        status: int = answer.status
+        return status == 200
 
 
 async def took_over(daemon: running.Daemon, since: float) -> float:

@@ -198,7 +198,11 @@ async def test_more_than_half_at_once_needs_a_flag(two: Stack) -> None:
     held = "2 of 3 objects of inventory one would be deleted, more than half: allow it by --allow-mass-delete"
     assert await rounds(pruner(two)) == {"chat": ("Held", held), "talk": ("Held", held)}
     assert deletes(two) == []
-    assert await rounds(pruner(two, mass=True)) == {}
+    one = pruner(two, mass=True)
+    await one.round()
+    after = "after containerApp chat, in the same environment"
+    assert told(one) == {"chat": ("Deleting", ""), "talk": ("Waiting", after)}
+    assert await rounds(one) == {}
     assert deletes(two) == ["chat", "talk"]
 
 
@@ -307,6 +311,19 @@ async def test_a_share_of_somebody_elses_keeps_the_account(two: Stack) -> None:
     assert left == {"accountone": ("Kept", "it holds more shares than its object's: models, photos")}
     assert await names(two) == ["accountone"]
     assert "models" not in deletes(two)
+
+
+async def test_a_list_that_came_out_empty_costs_no_data(two: Stack) -> None:
+    """Of an account everything is looked at twice before it goes."""
+    for one in (two.ids.app("chat"), two.ids.app("talk"), two.ids.environment, two.ids.workspace):
+        await two.arm("DELETE", one)
+    await two.arm("PUT", f"{two.ids.file_service}/shares/photos", {"properties": {}})
+    before = deletes(two)
+    two.write(other())
+    empty = faults.Rule("fileServices/default/shares$", "GET", status=404, code="ParentResourceNotFound", times=1)
+    two.local.server.faults.rules.append(empty)
+    assert (await rounds(pruner(two, mass=True)))["accountone"][0] == "Kept"
+    assert (deletes(two), empty.times) == (before, 0)
 
 
 async def test_a_share_with_snapshots_stays(two: Stack) -> None:

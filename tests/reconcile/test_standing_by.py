@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
 from controller import assembly, election, loop, notifying, settings
+from controller.model import kinds, outcome
 from controller.sources import origin
 from controller.status import summarize
 from tests.reconcile.clouds import Held
@@ -92,9 +94,10 @@ async def test_the_looks_in_hand_end_by_the_fence(built: Stack) -> None:
         candidate.leads = False
         standing = asyncio.create_task(one.stand_by())
         await asyncio.sleep(0)
-        assert not standing.done()
+        early = standing.done()
         held.release.set()
         await standing
+        assert not early
         assert built.writes() == before
         assert built.told()[1] == "NotLeader"
         looks = built.status().passes
@@ -116,8 +119,7 @@ async def test_a_worker_begins_nothing_once_it_does_not_lead(built: Stack) -> No
         await built.until(lambda: ready(built))
         candidate.leads = False
         looks, asked = built.status().passes, len(built.local.requests)
-        assert one.asked(APP) is not None
-        await one.close()
+        assert await one._look(APP) == summarize.Requeue("never", None)
         assert (built.status().passes, len(built.local.requests)) == (looks, asked)
 
 
@@ -188,7 +190,35 @@ async def test_the_controller_is_put_together_with_its_election(built: Stack) ->
             async with assembly.controller(elected) as other, assembly.electing(other):
                 await _until(other, "standby")
                 assert other.election.leader.holder == one.election.name
+                with pytest.raises(outcome.OutcomeError, match="leads, this controller stands by"):
+                    await other.cloud.create(kinds.Kind.GROUP, built.ids.group, {"location": "westus3"})
         assert one.election.leader.state == "standby"
+
+
+async def test_the_lease_is_kept_until_the_looks_in_hand_have_ended(built: Stack) -> None:
+    """Then another may lead at once."""
+    share = f"{built.local.url}/accountone/models"
+    chosen = settings.Settings(built.folder, cloud=built.local.url, inventory="one", lease=share)
+    built.write(environment(), app(scale={"minReplicas": 1, "maxReplicas": 3}))
+    async with assembly.controller(chosen) as one:
+        held = Held(one.cloud)
+        one.reconciler.cloud = held
+        one.loop.only = lambda key: key == APP
+        electing = assembly.electing(one)
+        await electing.__aenter__()
+        await _until(one, "leading")
+        await one.loop.load()
+        await held.begun.wait()
+        leaving = asyncio.create_task(electing.__aexit__(None, None, None))
+        await asyncio.wait({leaving}, timeout=0.1)
+        leading = one.election.leading
+        held.release.set()
+        await leaving
+        assert leading
+        lease = one.cloud.lease(share)
+        assert await lease.look() is None
+        await lease.close()
+    assert (await built.live_app())["properties"]["template"]["scale"]["maxReplicas"] == 3
 
 
 async def _until(one: assembly.Controller, state: str) -> None:

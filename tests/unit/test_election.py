@@ -253,6 +253,27 @@ async def test_who_lost_it_lets_its_work_end_before_it_leads_again() -> None:
     assert world.told == [False, True, False, True]
 
 
+async def test_an_answer_after_its_end_is_a_new_beginning() -> None:
+    """Who was without it for a moment has let its work go, and takes its own lease again."""
+    world = World()
+
+    def late(request: str) -> None:
+        if request != "renew" or world.now >= 1013.0:
+            return
+        if world.now < 1011.0:
+            raise AWAY
+        world.now = 1013.0
+
+    world.before = late
+    async with running(world) as made:
+        made.stood_by.set()
+        await world.to(1011.0)
+        assert made.lost.is_set()
+        await world.to(1015.0)
+        made.one.fence()
+    assert world.told == [False, True, False, True]
+
+
 async def test_a_share_that_is_away_ends_it_when_the_lease_does() -> None:
     """Until then it leads; it is told once when it went away, and once when it is back."""
     world = World()

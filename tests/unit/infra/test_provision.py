@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "app": {"properties": {"configuration": {"ingress": {"fqdn": "app.example"}}}},
 }
 SCOPE = planner.Scope("default")
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ENVIRONMENT = desired.Environment.model_validate(
     {
         "apiVersion": "acaops/v1",
@@ -97,7 +99,7 @@ def paths(changes: tuple[actions.Change, ...]) -> set[str]:
 def created_stack(ids: identity.Ids) -> dict[Kind, Mapping[str, Any]]:
     """What acaops sends for an Environment of which nothing is there."""
     group = observed.Resource({"id": ids.group, "name": GROUP.name, "location": "westus3"})
-    plan = planner.environment(ENVIRONMENT, scope=SCOPE, ids=ids, seen=observed.Stack(group=group))
+    plan = planner.environment(ENVIRONMENT, scope=SCOPE, ids=ids, seen=observed.Stack(group=group), now=NOW)
     return {step.kind: step.action.body for step in plan.steps if step.action and step.action.body}
 
 
@@ -105,7 +107,7 @@ def created_app(deployment: bicep.Deployment, ids: identity.Ids) -> Mapping[str,
     """What acaops sends for an InferenceApp without content on that stack."""
     seen = observed.Workload(stack(deployment, ids), published=observed.Published())
     nothing = workload.Release(content.Content((), ()), {})
-    plan, _ = planner.app(app(), stands_on=ENVIRONMENT, scope=SCOPE, ids=ids, seen=seen, release=nothing)
+    plan, _ = planner.app(app(), stands_on=ENVIRONMENT, scope=SCOPE, ids=ids, seen=seen, release=nothing, now=NOW)
     (body,) = (step.action.body for step in plan.steps if step.action and step.kind is Kind.APP)
     assert body is not None
     return body
@@ -159,11 +161,12 @@ def test_app_is_what_acaops_creates() -> None:
 def test_environment_is_adopted_by_tags_alone() -> None:
     """Whoever starts by Bicep and goes on with acaops has no other difference in the stack."""
     ids = identity.ids(ENVIRONMENT)
-    plan = planner.environment(ENVIRONMENT, scope=SCOPE, ids=ids, seen=stack(provisioned(), ids))
+    plan = planner.environment(ENVIRONMENT, scope=SCOPE, ids=ids, seen=stack(provisioned(), ids), now=NOW)
     assert all(step.blocked is None for step in plan.steps)
     changed = {step.kind: paths(step.action.changes) for step in plan.steps if step.action}
     owner = {f"tags.{tags.OWNER}", f"tags.{tags.ORIGIN}"}
-    assert changed == {Kind.ACCOUNT: owner | {f"tags.{tags.STORAGE_KEY}"}, Kind.WORKSPACE: owner}
+    account = owner | {f"tags.{tags.STORAGE_KEY}", f"tags.{tags.DELETION}"}
+    assert changed == {Kind.ACCOUNT: account, Kind.WORKSPACE: owner}
 
 
 def test_app_is_adopted_by_command_release_and_tags() -> None:
@@ -175,7 +178,7 @@ def test_app_is_adopted_by_command_release_and_tags() -> None:
         stack(deployment, ids), app=live(deployment, "app", resource_id=ids.app(name)), published=observed.Published()
     )
     nothing = workload.Release(content.Content((), ()), {})
-    plan, _ = planner.app(wanted, stands_on=ENVIRONMENT, scope=SCOPE, ids=ids, seen=seen, release=nothing)
+    plan, _ = planner.app(wanted, stands_on=ENVIRONMENT, scope=SCOPE, ids=ids, seen=seen, release=nothing, now=NOW)
     (write,) = (step.action for step in plan.steps if step.action)
     container = f"properties.template.containers[{name}]"
     assert paths(write.changes) == {
@@ -183,6 +186,7 @@ def test_app_is_adopted_by_command_release_and_tags() -> None:
         f"{container}.env[{template.RELEASE}]",
         f"tags.{tags.OWNER}",
         f"tags.{tags.ORIGIN}",
+        f"tags.{tags.DELETION}",
     }
 
 
@@ -291,5 +295,5 @@ def test_a_stack_of_other_names_is_adopted_too() -> None:
     wanted = ENVIRONMENT.model_copy(update={"spec": named})
     ids = identity.ids(wanted)
     seen = replace(stack(provisioned(fileShareName="models"), ids), keys=None)
-    plan = planner.environment(wanted, scope=SCOPE, ids=ids, seen=seen)
+    plan = planner.environment(wanted, scope=SCOPE, ids=ids, seen=seen, now=NOW)
     assert {step.kind for step in plan.steps if step.action} == {Kind.ACCOUNT, Kind.WORKSPACE}

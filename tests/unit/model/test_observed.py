@@ -68,6 +68,13 @@ def test_settled_and_usable(state: str | None, settled: bool, usable: bool) -> N
     assert (live.settled, live.usable) == (settled, usable)
 
 
+@pytest.mark.parametrize(("address", "usable"), [("20.1.2.3", True), (None, False)])
+def test_an_environment_that_failed_to_update(address: str | None, usable: bool) -> None:
+    """It has had an address since it was made, and goes on; one that was never made has none."""
+    live = observed.Resource({"properties": {"provisioningState": "Failed", "staticIp": address}})
+    assert (live.failed, live.usable) == (True, usable)
+
+
 @pytest.mark.parametrize(("status", "passed"), [(None, False), (199, False), (200, True), (299, True), (300, False)])
 def test_a_check_passes_by_its_status(status: int | None, passed: bool) -> None:
     """2xx."""

@@ -105,6 +105,16 @@ def test_a_variable_of_others_stays() -> None:
     assert env(changed.body)["AGENT_KEY"] == "k"
 
 
+def test_a_variable_is_ignored_as_a_whole() -> None:
+    """Who owns its value may keep it in a secret."""
+    app = wanted.app(env=[{"name": "LOG", "value": "info"}], ignore=[f"{CONTAINER}/env/LOG/value"])
+    live = wanted.created(app)
+    there = live.properties["template"]["containers"][0]["env"]
+    live = edited(live, env=[{"name": "LOG", "secretRef": "theirs"}, *there[1:]])
+
+    assert step(app, live).action is None
+
+
 def test_an_ignored_variable_that_was_removed_stays_away() -> None:
     """Who owns it took it away."""
     app = wanted.app(env=[{"name": "LOG", "value": "info"}], ignore=[f"{CONTAINER}/env/LOG"])

@@ -239,7 +239,6 @@ def test_a_creation_asks_for_no_absence() -> None:
     assert "httpGet" not in sent["probes"][0]
     assert sent["volumeMounts"] == [{"volumeName": "phi3sharevolume", "mountPath": "/mount"}]
     assert whole.create["properties"]["environmentId"] == "/env"
-    assert whole.immutable == {"properties": {"environmentId": "/env"}}
     assert whole.tags == {"team": "chat", tags.DELETION: "Delete"}
 
 

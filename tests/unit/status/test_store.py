@@ -151,6 +151,8 @@ def _step(name: str, resource: str, **given: object) -> dict[str, object]:
 def test_the_whole_snapshot_as_json() -> None:
     """The source beside the objects; an object before its first pass has no time of one."""
     source = SourceStatus("desired_state", "git:abc", NOW, ("a.yaml:1:1: no",), COMMIT, LATER, NOW, "gone", "rewritten")
+    gone = {"kind": "InferenceApp", "name": "old", "step": "containerApp", "resource": "/a", "state": "Kept"}
+    source = replace(source, pruning=(store.Pruned(**gone, message="adopted"),))  # type: ignore[arg-type]
     assert a_store(ObjectStatus(*APP)).snapshot().as_json()["objects"][0]["lastPass"] is None
     assert Store(source).snapshot().as_json() == {
         "source": {
@@ -162,6 +164,7 @@ def test_the_whole_snapshot_as_json() -> None:
             "fetchedAt": "2026-11-22T12:00:00Z",
             "fetchError": "gone",
             "notice": "rewritten",
+            "pruning": [{**gone, "message": "adopted"}],
             "problems": ["a.yaml:1:1: no"],
         },
         "objects": [],
