@@ -194,6 +194,7 @@ async def status(chosen: settings.Settings, *, url: str, name: str | None, watch
             for line in filter(None, (views.leader_line(told.get("leader")), views.source_line(told["source"]))):
                 console.print(line)
             console.print(views.status_table({"objects": shown}))
+            views.notes(views.console(sys.stderr), pruning.lines(told["source"].get("pruning", ())))
         views.problems(views.console(sys.stderr), problems)
         if not watch:
             return 0 if not problems and all(is_ready(one) for one in shown) else 1

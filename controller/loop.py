@@ -49,7 +49,7 @@ class Loop:
     on_load: list[Callable[[], None]] = field(default_factory=list)
     only: Callable[[reconcile.Key], bool] = lambda _: True
     _workers: dict[reconcile.Key, worker.Worker] = field(default_factory=dict)
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SIDE_BY_SIDE))
+    _seats: worker.Seats = field(default_factory=lambda: worker.Seats(SIDE_BY_SIDE))
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _overdue: dict[tuple[str, ...], float] = field(default_factory=dict)
     _looking: dict[reconcile.Key, manifest.Source] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.reconciler.metrics.workers(limit=SIDE_BY_SIDE)
-        self.reconciler.called = self.ask
+        self.reconciler.called = self._call
 
     @property
     def alive(self) -> bool:
@@ -109,6 +109,12 @@ class Loop:
         for key in keys:
             if key in self._workers:
                 self._workers[key].ask()
+
+    def _call(self, keys: Iterable[reconcile.Key]) -> None:
+        """Ask for a look at those whose turn to write has come, before others that only look."""
+        for key in keys:
+            if key in self._workers:
+                self._workers[key].ask(first=True)
 
     def asked(self, key: reconcile.Key) -> int | None:
         """As `ask`, for one object; gives how many passes it has had once one that began after this ended. None where
@@ -258,7 +264,7 @@ class Loop:
             if key not in self._workers:
                 queue = self.reconciler.metrics.queue
                 self._workers[key] = worker.Worker(
-                    key, self._look, backoff=self.backoff, turns=self._turns, queue=queue
+                    key, self._look, backoff=self.backoff, seats=self._seats, queue=queue
                 )
 
     async def _forget(self, gone: set[reconcile.Key]) -> None:
@@ -323,9 +329,9 @@ def _reads(app: manifest.LoadedApp, changed: frozenset[Path], *, state: bool) ->
 
 
 def _moved(before: store.ObjectStatus | None, after: store.ObjectStatus | None) -> bool:
-    """Whether a step's outcome changed its kind: then what depends on the object may go on."""
+    """Whether a step came to be done, or is no longer: then what depends on the object may go on, or has to wait."""
 
-    def words(status: store.ObjectStatus | None) -> list[tuple[str, type]]:
-        return [(step.name, type(step.outcome)) for step in status.resources] if status else []
+    def done(status: store.ObjectStatus | None) -> set[str]:
+        return {step.name for step in status.resources if isinstance(step.outcome, outcome.Done)} if status else set()
 
-    return words(before) != words(after)
+    return done(before) != done(after)

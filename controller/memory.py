@@ -117,7 +117,8 @@ class Memory:
         known = self._resting.get(name)
         if not self.sparing or (known is not None and known.seen is seen):
             return
-        looks = ROTATION - 1 if known else zlib.crc32(name.encode()) % ROTATION
+        again = known is not None and known.basis == basis
+        looks = ROTATION - 1 if again else zlib.crc32(name.encode()) % ROTATION
         self._resting[name] = Resting(basis, seen, plan, by, looks)
 
     def stir(self, name: str) -> None:

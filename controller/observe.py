@@ -62,11 +62,18 @@ async def storages(cloud: port.Cloud, ids: identity.Ids, seen: observed.Stack) -
     return replace(seen, mounted=await _mounted(cloud, ids.environment))
 
 
-async def _mounted(cloud: port.Cloud, environment_id: str) -> frozenset[str]:
+async def _mounted(cloud: port.Cloud, environment_id: str) -> frozenset[str] | None:
     """Names of the environment storages that a template names: of an app anywhere in the subscription, or of a revision
-    that may be activated again."""
+    that may be activated again. None for who may not look at all of them."""
     subscription = "/".join(environment_id.split("/")[:3])
-    apps = [one for one in await cloud.listed(Kind.APP, subscription) if _stands_in(one, environment_id)]
+    try:
+        listed = await cloud.listed(Kind.APP, subscription)
+    except outcome.OutcomeError as error:
+        match error.outcome:
+            case outcome.Stalled(reason=Reason.FORBIDDEN):
+                return None
+        raise
+    apps = [one for one in listed if _stands_in(one, environment_id)]
     revisions = await asyncio.gather(*(cloud.revisions(app.id) for app in apps))
     templates = [
         one.properties.get("template") or {} for one in (*apps, *(each for some in revisions for each in some))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
@@ -162,22 +163,26 @@ async def until_done(
 
 def notes(pruned: Sequence[store.Pruned]) -> list[str]:
     """What stays for now, or for good."""
-    return [_line(one) for one in pruned if one.state in ("Waiting", "Kept")]
+    return lines(one.as_json() for one in pruned if one.state in ("Waiting", "Kept"))
 
 
 def problems(pruned: Sequence[store.Pruned]) -> list[str]:
     """What should have gone."""
-    return [_line(one) for one in pruned if one.state in ("Deleting", "Held", "Failed")]
+    return lines(one.as_json() for one in pruned if one.state in ("Deleting", "Held", "Failed"))
 
 
-def _line(one: store.Pruned) -> str:
-    """One line for people."""
-    if not one.resource:
-        return f"pruning: {one.message}"
-    name = one.resource.rsplit("/", 1)[-1]
-    words = {"Deleting": "is still being deleted", "Waiting": "stays for now", "Held": "stays for now", "Kept": "stays"}
-    said = f"{one.kind}/{one.name}: {one.step} {name} {words.get(one.state, 'was not deleted')}"
-    return f"{said}: {one.message}" if one.message else said
+def lines(pruned: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What is told of each, given as `/status` gives it, for people."""
+    return [_line(one) for one in pruned]
+
+
+def _line(one: Mapping[str, Any]) -> str:
+    if not one["resource"]:
+        return f"pruning: {one['message']}"
+    name = one["resource"].rsplit("/", 1)[-1]
+    words = {"Deleting": "is being deleted", "Waiting": "stays for now", "Held": "stays for now", "Kept": "stays"}
+    said = f"{one['kind']}/{one['name']}: {one['step']} {name} {words.get(one['state'], 'was not deleted')}"
+    return f"{said}: {one['message']}" if one["message"] else said
 
 
 async def _rest(stop: asyncio.Event, seconds: float) -> None:

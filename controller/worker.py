@@ -5,6 +5,7 @@ a row, and must not know what a look is.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
@@ -41,8 +42,42 @@ def pause(requeue: summarize.Requeue, failures: int, *, backoff: settings.Backof
     return requeue.pause(backoff=backoff.delay(max(1, failures)) * (1 + backoff.jitter * swing))
 
 
+class Seats:
+    """So many looks at a time. Who goes on with something that is under way comes before who only looks."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._first: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._rest: collections.deque[asyncio.Future[None]] = collections.deque()
+
+    async def take(self, *, first: bool) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        line = self._first if first else self._rest
+        given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.append(given)
+        try:
+            await given
+        except asyncio.CancelledError:
+            if given.cancelled():
+                line.remove(given)
+            else:
+                self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        for line in (self._first, self._rest):
+            while line:
+                given = line.popleft()
+                if not given.done():
+                    given.set_result(None)
+                    return
+        self._free += 1
+
+
 class Worker:
-    """Looks at one object, again and again, whenever it is due or asked for. `turns` limits how many look at a time;
+    """Looks at one object, again and again, whenever it is due or asked for. `seats` limits how many look at a time;
     `queue` is told of each."""
 
     def __init__(
@@ -51,14 +86,15 @@ class Worker:
         look: Look,
         *,
         backoff: settings.Backoff,
-        turns: asyncio.Semaphore,
+        seats: Seats,
         queue: workqueue.Queue,
     ) -> None:
         self.key = key
         self._look = look
         self._queue = queue
         self._backoff = backoff
-        self._turns = turns
+        self._seats = seats
+        self._first = False
         self._asked = asyncio.Event()
         self._failures = 0
         self._looking = False
@@ -70,8 +106,9 @@ class Worker:
         """Whether it ended without being told to."""
         return self._task.done() and not self._ending
 
-    def ask(self) -> None:
-        """Look as soon as possible."""
+    def ask(self, *, first: bool = False) -> None:
+        """Look as soon as possible; `first`: before those that only look."""
+        self._first = self._first or first
         self._queue.asked(self.key)
         self._asked.set()
 
@@ -86,6 +123,7 @@ class Worker:
         while not self._ending:
             self._queue.asked(self.key)
             requeue = await self._one_look()
+            self._first = self._first or requeue.kind == "poll"
             self._failures = self._failures + 1 if requeue.kind in ("backoff", "slow") else 0
             wait = pause(requeue, self._failures, backoff=self._backoff, chance=random.random())
             # Not wait_for: Python 3.11's loses a cancellation that comes in the same turn as the event.
@@ -97,8 +135,8 @@ class Worker:
     async def _one_look(self) -> summarize.Requeue:
         """A look that breaks is tried again like any failure: a worker lives as long as its object."""
         requeue = summarize.Requeue("backoff", None)
-        await self._turns.acquire()
-        self._looking = True
+        await self._seats.take(first=self._first)
+        self._looking, self._first = True, False
         self._asked.clear()
         self._queue.begun(self.key)
         try:
@@ -108,5 +146,5 @@ class Worker:
         finally:
             self._queue.ended(self.key, retry=requeue.kind == "backoff")
             self._looking = False
-            self._turns.release()
+            self._seats.give_back()
         return requeue

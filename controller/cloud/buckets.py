@@ -9,6 +9,9 @@ from dataclasses import dataclass
 SIZES = {"reads": (250, 25.0), "writes": (200, 10.0), "deletes": (200, 10.0)}
 """Tokens, and how many come back in a second, for each principal in a subscription (documented: ARM request limits)."""
 
+MARGIN = 1.0
+"""Seconds of refill that stay in ARM's bucket: a request that was sent later may arrive sooner."""
+
 WINDOW = 300.0
 """Seconds in which a bucket of unknown size fills again (documented for the storage provider: 800 in five minutes;
 assumed for the others)."""
@@ -70,8 +73,10 @@ class Bucket:
 
     def told(self, left: int, draw: Draw) -> None:
         """ARM said that `left` were left once it had counted the request of `draw`. No more is there now, but for what
-        came back since."""
-        self._tokens = min(self._filled(), left + (self._now() - draw.at) * self._rate)
+        came back since. Where that is clearly less than ours, others draw too, and what is under way isn't counted."""
+        most = left + (self._now() - draw.at) * self._rate
+        clearly = self._filled() > most + 1
+        self._tokens = most - self._unanswered if clearly else min(self._tokens, most)
 
     def close(self, seconds: float) -> None:
         """Nothing is to be had for so long, then one."""
@@ -95,7 +100,6 @@ class Learned(Bucket):
 
     def told(self, left: int, draw: Draw) -> None:
         super().told(left, draw)
-        # Those under way may not be counted in it yet.
         self._tokens = max(self._tokens, left - self._unanswered)
         self._capacity = max(self._capacity if self.sized else SMALLEST, left + 1)
         self._rate = self._capacity / WINDOW
@@ -107,8 +111,8 @@ class Learned(Bucket):
 
 
 def of(name: str, *, now: Callable[[], float]) -> Bucket:
-    """A full bucket: one of `SIZES`, else one to be learned of."""
+    """A full bucket: one of `SIZES`, less the margin, else one to be learned of."""
     if name in SIZES:
         capacity, rate = SIZES[name]
-        return Bucket(capacity, rate, now=now)
+        return Bucket(capacity - MARGIN * rate, rate, now=now)
     return Learned(now=now)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import urllib.request
 from collections.abc import Sequence
 
 import aiohttp
@@ -55,6 +56,11 @@ def session(
         connector=connector,
         auto_decompress=not for_sdk,
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=True,
+        trust_env=_proxied(),
         trace_configs=list(traces),
     )
+
+
+def _proxied() -> bool:
+    """Whether the environment names a proxy; asking it anew for each request would cost a thread's turn."""
+    return any(name != "no" for name in urllib.request.getproxies())

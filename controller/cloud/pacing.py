@@ -194,19 +194,20 @@ class _Queue:
 
     async def turn(self) -> buckets.Draw:
         self._refuse_over(self.bucket.wait(ahead=self._waiting), LONGEST_WAIT)
-        came = self._clock.now()
+        came, had_to_wait = self._clock.now(), self._waiting > 0
         self._waiting += 1
         try:
             async with self._lock:
                 # Answers that come meanwhile change how long it takes.
                 while pause := self.bucket.wait():
                     self._refuse_over(pause, LONGEST_WAIT - (self._clock.now() - came))
+                    had_to_wait = True
                     await self._clock.sleep(pause)
                 draw = self.bucket.draw()
         finally:
             self._waiting -= 1
-        if waited := self._clock.now() - came:
-            self._tell(self.name, waited)
+        if had_to_wait:
+            self._tell(self.name, self._clock.now() - came)
         return draw
 
     def _refuse_over(self, pause: float, longest: float) -> None:

@@ -235,7 +235,7 @@ def _untouched(body: Body, config: Body, template: Body, told: Told) -> None:
         "initContainers": template.get("initContainers"),
     }
     for what in (name for name, value in there.items() if value):
-        told.notes.append(f"{what}: not yet supported in the YAML; stays as it is in Azure")
+        told.notes.append(f"{what}: not in the YAML; stays as it is in Azure")
 
 
 def _text(variable: Body, told: Told) -> str:

@@ -219,7 +219,7 @@ def wanted(
     config: Json,
     live: Mapping[str, Any] | None,
 ) -> bodies.Wanted:
-    """The whole container app to create; or what of `live`, if it is there, is owned, without what is left to others."""
+    """The whole container app to create; or what of `live`, where it is there, is owned and not left to others."""
     identity = access.identity(app.spec.identity)
     properties = {
         "workloadProfileName": app.spec.workload_profile_name,

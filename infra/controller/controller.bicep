@@ -1,6 +1,6 @@
 // Runs the controller itself as a container app on the desired state in a git repository: one replica, a lease for the
-// moments in which a new revision takes the place of the old one, a managed identity that may do in each target resource group what `role.bicep` lists and nothing elsewhere, and an ingress only
-// where a hook secret is given. Whoever deploys this must be allowed to define and assign roles in the target groups
+// moments in which a new revision takes the place of the old one, a managed identity that may do in each target resource
+// group what `role.bicep` lists and nothing elsewhere, and an ingress only where a hook secret is given. Whoever deploys this must be allowed to define and assign roles in the target groups
 // (Owner, or User Access Administrator beside Contributor).
 //
 //   az deployment group create -g GROUP -f infra/controller/controller.bicep \
@@ -52,6 +52,9 @@ param targetResourceGroups array = [
 @description('Names this set of objects in owner tags; two controllers need two names.')
 param inventory string = 'default'
 
+@description('Delete what was created for objects that are gone from the desired state. Needs an inventory of its own name.')
+param prune bool = false
+
 @description('The region of everything made here.')
 param location string = resourceGroup().location
 
@@ -80,6 +83,12 @@ var plainEnvironment = [for setting in items(settings): {
   name: setting.key
   value: setting.value
 }]
+var pruneEnvironment = prune ? [
+  {
+    name: 'ACAOPS_PRUNE'
+    value: 'true'
+  }
+] : []
 var userEnvironment = empty(gitUsername) ? [] : [
   {
     name: 'ACAOPS_GIT_USERNAME'
@@ -171,6 +180,7 @@ module access 'role.bicep' = [for group in targetResourceGroups: {
   scope: resourceGroup(group)
   params: {
     principalId: identity.properties.principalId
+    prune: prune
   }
 }]
 
@@ -260,7 +270,7 @@ resource controller 'Microsoft.App/containerApps@2025-01-01' = {
               name: 'AZURE_CLIENT_ID'
               value: identity.properties.clientId
             }
-          ], plainEnvironment, userEnvironment, fileEnvironment, secretEnvironment)
+          ], plainEnvironment, pruneEnvironment, userEnvironment, fileEnvironment, secretEnvironment)
           resources: {
             cpu: json('0.5')
             memory: '1Gi'

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from controller import cli, deleting, pruning
+from controller import cli, deleting, election, pruning
 from infra.local_azure import faults
 from tests.cli.conftest import YAML, Command, Served, State
 
@@ -255,3 +255,29 @@ def test_a_broken_desired_state_is_no_hindrance(acaops: Command, azure: Served, 
     assert told.exit_code == 0, told.output
     assert "warning: the desired state doesn't load, tags alone count: " in told.stderr
     assert deletes(azure) == ["containerapps"]
+
+
+def test_who_holds_the_lease_alone_deletes(
+    acaops: Command, azure: Served, built: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another leads: its name is told, exit status 75."""
+
+    async def elsewhere(self: election.Election, lease: object) -> bool:
+        return False
+
+    monkeypatch.setattr(election.Election, "_acquired", elsewhere)
+    share = f"{azure.server.url}/accountone/lease"
+    told = acaops("delete", "talk", "--folder", built.folder, "--yes", "--lease", share)
+    assert (told.exit_code, deletes(azure)) == (75, []), told.output
+
+
+def test_what_is_told_of_each() -> None:
+    """In words of people: what is going, waiting, held or kept."""
+    kept = {"kind": "Environment", "name": "west", "step": "workspace", "resource": "/x/logs", "state": "Kept"}
+    assert pruning.lines(
+        [{**kept, "message": "deletionPolicy Retain"}, {**kept, "state": "Deleting", "message": ""}]
+    ) == [
+        "Environment/west: workspace logs stays: deletionPolicy Retain",
+        "Environment/west: workspace logs is being deleted",
+    ]
+    assert pruning.lines([{**kept, "resource": "", "message": "why"}]) == ["pruning: why"]

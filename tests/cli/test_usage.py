@@ -25,7 +25,7 @@ from tests.cli.conftest import Command, Served, State
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
-    *("", "validate", "plan", "once", "run", "status", "reconcile", "settings", "import", "demo"),
+    *("", "validate", "plan", "once", "run", "status", "reconcile", "delete", "settings", "import", "demo"),
     *("local", "local up", "local down", "local reset"),
 ]
 

@@ -108,7 +108,7 @@ async def test_stopped_then_killed(folder: Folder, server: lifecycle.Running, tm
 
         async def looked() -> bool:
             """It asked for the lease a few times since."""
-            return sum(asked["path"].startswith("/leaseaccount/") for asked in quiet.read()) >= 6
+            return len([one for one in quiet.read() if one["path"].startswith("/leaseaccount/")]) >= 6
 
         await running.until(looked, "it asks who leads")
         assert writes(quiet) == []

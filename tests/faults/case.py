@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from controller import objects
 from tests.faults import picture, scenarios, seam, world
 
 MOST_LOOKS = 150
@@ -170,6 +171,7 @@ async def _quiet(here: world.World, drive: world.Drive) -> list[str]:
     """The writes of three more rounds; those of a round with one end it."""
     for _ in range(QUIET):
         before = len(here.writes())
+        here.time.advance(objects.INTERVAL)
         for key in drive.keys:
             await drive.one(key)
         if late := here.writes()[before:]:

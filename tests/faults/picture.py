@@ -40,6 +40,11 @@ def taken(local: server.Server) -> Picture:
     return found | dict(_files(local))
 
 
+def flat(value: Any) -> Picture:
+    """Each field of a JSON value by its path."""
+    return {path: _plain(inner, {}) for path, inner in _flat(value)}
+
+
 def masked(first: Picture, second: Picture) -> frozenset[str]:
     """The paths in which two undisturbed runs differ."""
     return frozenset(path for path in {*first, *second} if first.get(path) != second.get(path))

@@ -131,6 +131,11 @@ class Seam:
         self._put_off.clear()
         return Crashed()
 
+    @property
+    def life(self) -> int:
+        """Which controller it is, counted from 0."""
+        return self._life
+
     def alive(self, life: int) -> bool:
         return life == self._life
 

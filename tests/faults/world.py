@@ -20,7 +20,7 @@ from typing import Any
 from unittest import mock
 
 from controller import loop, memory, objects, pruning, reconcile, settings, worker
-from controller.cloud import azure, files, share_calls
+from controller.cloud import azure, files, pacing, share_calls, shared
 from controller.model.conditions import Reason
 from controller.plan import planner
 from controller.sources import manifest
@@ -82,27 +82,44 @@ class World:
     broken: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
-    _closing: list[azure.Azure] = field(default_factory=list)
+    called: set[store.Key] = field(default_factory=set)
+    _life: int = 0
+    _closing: list[azure.Azure | shared.Shared] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """A controller that remembers nothing."""
-        self.cloud = azure.Azure(self.local.url, wrap=self.seam.wrap, pace=share_calls.Pace(0, 0))
-        self._closing.append(self.cloud)
+        """A controller that remembers nothing, put together as the daemon's."""
+        self._life = self.seam.life
+        clock = pacing.Clock(self._seconds, self._rest)
+        self.cloud = azure.Azure(self.local.url, wrap=self.seam.wrap, pace=share_calls.Pace(0, 0), clock=clock)
+        reads = shared.Shared(self.cloud, self._seconds)
+        self._closing += [reads, self.cloud]
+        self.called.clear()
         self.reconciler = reconcile.Reconciler(
-            self.cloud,
+            reads,
             store.Store(store.SourceStatus("state")),
             metrics.Metrics(version="test", inventory=INVENTORY),
             planner.Scope(INVENTORY, ()),
             self.time.now,
-            memory.Memory(),
+            memory.Memory(sparing=True),
+            called=self.called.update,
+            refresh=reads.refresh,
         )
 
+    def _seconds(self) -> float:
+        return self.time.now().timestamp()
+
+    async def _rest(self, seconds: float) -> None:
+        """A pause within a pass; what else is under way goes on."""
+        until = self.time.now() + timedelta(seconds=seconds)
+        await asyncio.sleep(0)
+        self.time.to(until)
+
     async def close(self) -> None:
-        for cloud in self._closing:
-            await cloud.close()
+        for one in self._closing:
+            await one.close()
 
     async def look(self, source: manifest.Source, key: store.Key) -> summarize.Requeue | None:
         """One pass; None when the controller died in it."""
@@ -123,7 +140,7 @@ class World:
 
     async def carried(self, task: asyncio.Future[Any], key: store.Key | None) -> Any:
         """What `task` comes to, where it may be cancelled from within or die; None when it died."""
-        self.seam.running, self.seam.looking, before = task, key, self.deaths
+        self.seam.running, self.seam.looking = task, key
         try:
             result: Any = await task
         except asyncio.CancelledError:
@@ -131,10 +148,10 @@ class World:
         except BaseException as error:
             if not _deadly(error):
                 raise
-            self.deaths += 1
         finally:
             self.seam.running = None
-        if self.deaths != before:
+        if self.seam.life != self._life:
+            self.deaths += 1
             self.begin()
             return None
         if key is not None and (status := self.reconciler.statuses.get(key)) is not None:
@@ -228,6 +245,8 @@ class Drive:
         self.due[key] = None if wait is None else self._moment(requeue, wait)
         if key != PRUNE and self._outcomes(key) != before:
             self.due |= dict.fromkeys(self.source.dependents(*key), self.world.time.now())
+        self.due |= dict.fromkeys(self.world.called & set(self.source.keys), self.world.time.now())
+        self.world.called.clear()
 
     def _moment(self, requeue: summarize.Requeue, wait: float) -> datetime:
         """A look at Azure's work is put off until something can be seen."""

@@ -53,7 +53,6 @@ def test_an_argument_out_of_range_is_refused(wrong: str, capsys: pytest.CaptureF
 
 async def test_how_many_were_throttled_is_said_at_the_end(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By bucket, on a line of its own."""
-    state.mkdir()
     configured = settings.Settings(state=state, port=0, time_scale=0, processes=False)
     serving = asyncio.create_task(command._serve(configured, exit_with_parent=False))
     printed = ""

@@ -110,8 +110,10 @@ async def test_an_app_that_is_removed_goes(two: Stack) -> None:
     with structlog.testing.capture_logs() as logged:
         assert await one.round() == one.soon
         assert told(one) == {"talk": ("Deleting", "")}
+        (entry,) = two.reconciler.statuses.snapshot().as_json()["source"]["pruning"]
+        assert (entry["kind"], entry["name"], entry["step"]) == ("InferenceApp", "talk", "containerApp")
         assert await rounds(one) == {}
-    assert [entry["event"] for entry in logged] == ["pruning: deleting", "pruning: deleted"]
+    assert [line["event"] for line in logged] == ["pruning: deleting", "pruning: deleted"]
     assert deletes(two) == ["talk"]
     assert await names(two) == ["chat", "env-one", "logs-one", "accountone"]
     assert two.files() == files

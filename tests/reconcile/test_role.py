@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from infra.local_azure import server
-from tests.reconcile import test_adoption
+from tests.reconcile import test_adoption, test_prune
 from tests.reconcile.stack import APP, GROUP, Stack, app, environment, running
 from tests.reconcile.test_key_rotation import rotate
+from tests.reconcile.test_prune import two, two_once
 from tests.unit.infra import bicep
+
+__all__ = ["two", "two_once"]
 
 ROLE = Path(__file__).parents[2] / "infra" / "controller" / "role.bicep"
 VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
@@ -49,9 +52,9 @@ def needed(requests: list[server.Served]) -> set[str]:
     return {one.lower() for one in actions}
 
 
-def granted() -> list[str]:
+def granted(**parameters: object) -> list[str]:
     group = bicep.Group("00000000-0000-0000-0000-000000000000", GROUP)
-    role = bicep.deploy(bicep.read(ROLE), group=group, parameters={"principalId": "principal"})
+    role = bicep.deploy(bicep.read(ROLE), group=group, parameters={"principalId": "principal", **parameters})
     (permission,) = role.resource("role").body["properties"]["permissions"]
     assert (permission["notActions"], permission.keys()) == ([], {"actions", "notActions"})
     return [str(one) for one in permission["actions"]]
@@ -136,6 +139,16 @@ async def test_the_role_is_what_a_full_life_asks_for(tmp_path: Path, monkeypatch
     given = [one.lower() for one in granted()]
     assert len(given) == len(set(given))
     assert set(given) == needed(journal.requests)
+
+
+async def test_pruning_asks_for_what_it_is_given(two: Stack) -> None:
+    """An app and all of an Environment go: five actions more, and only where the role is made for pruning."""
+    since = len(two.local.requests)
+    two.write(test_prune.other())
+    await test_prune.rounds(test_prune.pruner(two, mass=True))
+    beyond = needed(two.local.requests[since:]) - {one.lower() for one in granted()}
+    assert beyond == {one.lower() for one in granted(prune=True)} - {one.lower() for one in granted()}
+    assert len(beyond) == 5
 
 
 async def test_nothing_is_asked_outside_of_the_group(tmp_path: Path) -> None:

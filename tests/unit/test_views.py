@@ -324,3 +324,18 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch, clock: Cloc
     with views.Progress(views.console(stream), clock) as progress:
         progress.update(status(conditions=READY))
     assert stream.getvalue() == "   0.0s  InferenceApp/phi3-chat  Ready  revision phi3--1 serves\n"
+
+
+@pytest.mark.parametrize(
+    ("leader", "told"),
+    [
+        (None, ""),
+        ({"state": "single", "holder": None, "since": None}, ""),
+        ({"state": "leading", "holder": "one:1:a", "since": "2026-11-22T11:55:00Z"}, "one:1:a leads, for 5m"),
+        ({"state": "standby", "holder": "one:1:a", "since": None}, "standby; one:1:a leads"),
+        ({"state": "standby", "holder": None, "since": None}, "standby; nobody leads"),
+    ],
+)
+def test_who_leads(leader: dict[str, str | None] | None, told: str) -> None:
+    """Only where one is elected."""
+    assert views.leader_line(leader, now=datetime(2026, 11, 22, 12, tzinfo=UTC)).plain == told

@@ -237,9 +237,9 @@ class Apps:
         operation.status = "InProgress"
 
     def _result(self, operation: operations.Operation) -> wire.Reply:
-        """204 after a delete, 200 with the app after a PATCH (recorded)."""
+        """204 after a delete, 200 with the app after a PATCH (recorded) and after a delete that failed (assumed)."""
         document = self.find(operation.resource_id)
-        if operation.verb == "DELETE" or document is None:
+        if document is None or (operation.verb == "DELETE" and operation.status == "Succeeded"):
             return wire.Reply(204)
         return wire.Reply(200, self._view(document))
 

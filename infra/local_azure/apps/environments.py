@@ -1,4 +1,5 @@
-"""Managed environments: create, update, delete, and what is asked about them. Owns their documents.
+"""Managed environments: create, update, delete, and what is asked about them. Owns their documents; what becomes of
+an operation once begun is in `environment_operations`.
 
 It knows the apps inside only as documents to count; it never starts or stops anything.
 """
@@ -10,10 +11,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from infra.local_azure import operations, wire
+from infra.local_azure import wire
 from infra.local_azure.apps import (
     bodies,
     context,
+    environment_operations,
     environment_settings,
     environment_views,
     locations,
@@ -29,7 +31,6 @@ _PATTERN = f"{context.GROUP}{context.PROVIDER}/managedEnvironments/{{environment
 CREATE, REPLACE, PATCH, DELETE = 104.0, 69.0, 99.0, 986.0
 # Recorded once for an environment with a dedicated GPU profile; used instead of CREATE when asked for.
 CREATE_DEDICATED_GPU = 984.0
-ENDED_BADLY = ("Failed", "Canceled")
 
 
 class Environments:
@@ -44,18 +45,7 @@ class Environments:
         self._rooms = rooms
         self._gpu_limit = gpu_limit
         self._slow_gpu = slow_gpu
-        self._one_at_a_time = one_at_a_time
-        rooms.ops.register(
-            operations.Family(
-                name=context.ENVIRONMENT_OPERATIONS,
-                namespace="Microsoft.App",
-                status_path="managedEnvironmentOperationStatuses",
-                result_path="managedEnvironmentOperationResults",
-                finish=self._finish,
-                fail=self._fail,
-                result=self._result,
-            )
-        )
+        self._changes = environment_operations.Changes(rooms, one_at_a_time=one_at_a_time, forget=self.forget)
 
     def routes(self) -> list[wire.Route]:
         listing = f"{context.PROVIDER}/managedEnvironments"
@@ -86,18 +76,12 @@ class Environments:
     def provisioned(self, document: Document) -> bool:
         """Whether apps may be written: Succeeded, or Failed after an update (recorded: it stayed usable; assumed for
         Canceled)."""
-        ended: bool = document["state"] in ("Succeeded", *ENDED_BADLY)
+        ended: bool = document["state"] in ("Succeeded", *environment_operations.ENDED_BADLY)
         return ended and bool(document["provisioned"])
 
-    def refuse_busy(self, environment_id: str, *, but: str = "") -> None:
-        """409 while an app of the environment, other than `but`, has an operation in progress (public reports; when
-        exactly, and the words, are assumed)."""
-        if not self._one_at_a_time:
-            return
-        for operation in self._rooms.ops.pending():
-            inside = operation.data.get("environment", "") == environment_id.lower()
-            if inside and operation.resource_id.lower() != but.lower():
-                raise _busy(environment_id.rpartition("/")[2], operation.id)
+    def refuse_busy(self, environment_id: str, *, but: str) -> None:
+        """409 while an app of the environment, other than `but`, has an operation in progress."""
+        self._changes.refuse_busy(environment_id, but=but)
 
     def loads(self, document: Document) -> list[profiles.Load]:
         """What the environment's running apps take, for usages and node counts."""
@@ -140,7 +124,7 @@ class Environments:
         if document is None:
             return self._create(call, body, location=location)
         tracked.check_location(body, name=document["name"], group=document["group"], current=document["location"])
-        self._require_writable(document)
+        self._changes.require_writable(document)
         wanted = environment_settings.settings(body.get("properties") or {}, kept=document["properties"])
         return self._change(call, document, wanted, tags=body.get("tags"), seconds=REPLACE)
 
@@ -183,7 +167,7 @@ class Environments:
         if body.get("location"):
             locations.require(body["location"], "managedEnvironments", call.api_version)
             tracked.check_location(body, name=document["name"], group=document["group"], current=document["location"])
-        self._require_writable(document)
+        self._changes.require_writable(document)
         patched = bodies.merged({"properties": document["properties"], "tags": document["tags"]}, body)
         wanted = environment_settings.settings(patched.get("properties") or {}, kept=document["properties"])
         return self._change(call, document, wanted, tags=patched.get("tags"), seconds=PATCH)
@@ -196,11 +180,13 @@ class Environments:
         A failed creation or update is begun again by the next write, also by one that changes nothing (assumed).
         """
         same = _comparable(wanted) == _comparable(document["properties"])
-        if same and (tags or None) == (document["tags"] or None) and document["state"] not in ENDED_BADLY:
+        tagged = (tags or None) == (document["tags"] or None)
+        if same and tagged and document["state"] not in environment_operations.ENDED_BADLY:
             return wire.Reply(200, self._view(document))
         self._require_quota(document["subscription"], document["location"], wanted, but=document["id"])
         exists = document["provisioned"]
         granted = document.get("granted", document["properties"]["workloadProfiles"])
+        # A profile that was refused before is listed all the same.
         refused = exists and environment_settings.adds_dedicated_gpu(granted, wanted["workloadProfiles"])
         self._keep_used_profiles(document, wanted["workloadProfiles"])
         seconds = seconds if exists else self._create_seconds(wanted)
@@ -213,27 +199,13 @@ class Environments:
         }
         if call.method == "PUT":
             return self._begin_put(call, changed, seconds=seconds, refused=refused)
-        operation = self._begin(call, changed, seconds=seconds, refused=refused)
+        operation = self._changes.begin(call, changed, seconds=seconds, refused=refused)
         return wire.Reply(202, None, self._rooms.ops.headers(operation, call, status=False, result=True))
 
     def _begin_put(self, call: wire.Call, document: Document, *, seconds: float, refused: bool = False) -> wire.Reply:
-        operation = self._begin(call, document, seconds=seconds, refused=refused)
+        operation = self._changes.begin(call, document, seconds=seconds, refused=refused)
         headers = self._rooms.ops.headers(operation, call, status=True, result=False)
         return wire.Reply(201, self._view(document), headers | {"x-ms-async-operation-timeout": "PT15M"})
-
-    def _begin(self, call: wire.Call, document: Document, *, seconds: float, refused: bool) -> operations.Operation:
-        operation = self._rooms.ops.begin(
-            context.ENVIRONMENT_OPERATIONS,
-            call,
-            location=document["location"],
-            resource_id=document["id"],
-            seconds=seconds,
-            data={},
-            outcome=operations.FAILED if refused else "",
-        )
-        document["operation"] = operation.id
-        self._rooms.documents.put(document["id"], context.ENVIRONMENTS, document)
-        return operation
 
     async def _delete(self, call: wire.Call) -> wire.Reply:
         """202, or 204 when absent. With apps inside: 409 (assumed; the words are the connected twin's)."""
@@ -250,11 +222,10 @@ class Environments:
                 f"The environment '{document['name']}' cannot be deleted because it still contains {inside} "
                 "active container apps.",
             )
-        self.refuse_busy(document["id"])
         if document["state"] in ("Waiting", "Updating"):
             self._rooms.ops.cancel(document["operation"])
         document["state"] = "ScheduledForDelete"
-        operation = self._begin(call, document, seconds=DELETE, refused=False)
+        operation = self._changes.begin(call, document, seconds=DELETE, refused=False)
         return wire.Reply(202, None, self._rooms.ops.headers(operation, call, status=False, result=True))
 
     async def _get(self, call: wire.Call) -> wire.Reply:
@@ -294,13 +265,7 @@ class Environments:
     def _view(self, document: Document) -> Document:
         return environment_views.environment(self._rooms, document)
 
-    # Rules and operations.
-
-    def _require_writable(self, document: Document) -> None:
-        """One operation at a time (assumed: the twin of the apps' recorded ContainerAppOperationInProgress)."""
-        if document["state"] in ("Waiting", "Updating", "ScheduledForDelete"):
-            raise _busy(document["name"], document["operation"])
-        self.refuse_busy(document["id"])
+    # Rules.
 
     def _require_quota(self, subscription: str, location: str, settings: Document, *, but: str) -> None:
         """Dedicated A100s within the region's quota. The service's error wasn't recorded: assumed."""
@@ -323,63 +288,7 @@ class Environments:
                     400, "WorkloadProfileInUse", f"The workload profile '{named}' is in use by app '{app['name']}'."
                 )
 
-    def _finish(self, operation: operations.Operation) -> None:
-        document = self.find(operation.resource_id)
-        operation.status = "Succeeded"
-        if document is None or document["operation"] != operation.id:
-            return
-        if operation.verb == "DELETE":
-            self.forget(document)
-            return
-        document |= {
-            "state": "Succeeded",
-            "errors": None,
-            "provisioned": True,
-            "granted": document["properties"]["workloadProfiles"],
-        }
-        self._rooms.documents.put(document["id"], context.ENVIRONMENTS, document)
-
-    def _fail(self, operation: operations.Operation) -> None:
-        """What was asked for is listed nevertheless (recorded: managedenv-patch-result-200-but-failed)."""
-        document = self.find(operation.resource_id)
-        if document is not None and document["operation"] == operation.id:
-            document |= {"state": operation.status, "errors": _errors(operation, created=document["provisioned"])}
-            self._rooms.documents.put(document["id"], context.ENVIRONMENTS, document)
-
-    def _result(self, operation: operations.Operation) -> wire.Reply:
-        """204 after a delete, else 200 with the environment, even one that Failed (recorded:
-        managedenv-patch-result-200-but-failed)."""
-        document = self.find(operation.resource_id)
-        if operation.verb == "DELETE" or document is None:
-            return wire.Reply(204)
-        return wire.Reply(200, self._view(document))
-
 
 def _comparable(settings: Document) -> Document:
     """The settings without the order of the profiles, which Azure changes itself (recorded)."""
     return settings | {"workloadProfiles": {item["name"]: item for item in settings["workloadProfiles"] or ()}}
-
-
-def _errors(operation: operations.Operation, *, created: bool) -> str:
-    """`deploymentErrors` (recorded for a failed creation and a failed PATCH; the others are assumed)."""
-    if operation.outcome == operations.STUCK:
-        return operations.EXPIRED
-    if operation.outcome == operations.CANCELED:
-        return "ErrorCode: OperationCanceled, Message: The operation was canceled."
-    if operation.verb == "DELETE":
-        return "ErrorCode: ManagedEnvironmentDeletionError, Message: Delete the managed environment failed."
-    if not created:
-        return (
-            "ErrorCode: ManagedEnvironmentProvisioningError, Message: Fail to create managed environment because "
-            "creation of the managed cluster failed, please retry later."
-        )
-    return "ErrorCode: ManagedEnvironmentUpgradeError, Message: Update the managed environment failed."
-
-
-def _busy(name: str, operation: str) -> wire.ArmError:
-    return wire.ArmError(
-        409,
-        "ManagedEnvironmentOperationInProgress",
-        f"Cannot modify managed environment '{name}' because there is an active provisioning operation "
-        f"in progress. OperationId: '{operation}'.",
-    )

@@ -10,7 +10,6 @@ import json
 import logging
 import re
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -18,13 +17,12 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from infra.local_azure import clock, entra, wire
-from infra.local_azure.arm import throttling
+from infra.local_azure.arm import routes_by_path, throttling
 
 log = logging.getLogger(__name__)
 
 API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-[A-Za-z0-9-]+)?")
 MANAGEMENT = ("https://management.azure.com", "https://management.core.windows.net")
-TYPE = re.compile(r"/providers/(?P<namespace>[^/]+)/(?P<type>[^/]+)", re.IGNORECASE)
 JSON = "application/json; charset=utf-8"
 THROTTLED = web.RequestKey("throttled", throttling.Refused)
 # Documented: at most 4 MB in a request, 50 tags, 256 characters in a value, 512 in a name.
@@ -45,7 +43,6 @@ STANDING = {
 Registration = Callable[[str, str], str]
 # The provisioningState of a resource group, None when it isn't there.
 GroupState = Callable[[str, str], str | None]
-_Match = tuple[wire.Route, dict[str, str]]
 
 
 class Gateway:
@@ -62,7 +59,7 @@ class Gateway:
         registration: Registration,
         group_state: GroupState,
     ) -> None:
-        self._routes = _Table(routes)
+        self._routes = routes_by_path.Table(routes)
         self._time = time
         self._authority = authority
         self._throttle = throttle
@@ -124,7 +121,7 @@ class Gateway:
     ) -> dict[str, str]:
         if "subscription" not in names:
             return {}
-        found = TYPE.search(path)
+        found = routes_by_path.TYPE.search(path)
         resource_type = f"{found['namespace']}/{found['type']}" if found else ""
         return self._throttle.take(
             method, names["subscription"], principal=principal, bucket=route.bucket, resource_type=resource_type
@@ -158,7 +155,7 @@ class Gateway:
 
     def _refuse_unregistered(self, path: str) -> None:
         """Documented: ARM's common errors. That it concerns only writes, and lasts until Registered, is assumed."""
-        found = TYPE.search(path)
+        found = routes_by_path.TYPE.search(path)
         if found is None or self._registration(path.split("/")[2], found["namespace"]) == "Registered":
             return
         message = (
@@ -181,55 +178,6 @@ class Gateway:
         if client and request.headers.get("x-ms-return-client-request-id", "").lower() == "true":
             found["x-ms-client-request-id"] = client
         return found
-
-
-class _Table:
-    """Routes by method and number of segments, so that a look-up tries few patterns."""
-
-    def __init__(self, routes: Iterable[wire.Route]) -> None:
-        self._routes: dict[tuple[str, int], list[tuple[re.Pattern[str], wire.Route]]] = defaultdict(list)
-        self._types: dict[str, dict[str, str]] = defaultdict(dict)
-        self._namespaces: dict[str, str] = {}
-        for route in routes:
-            self._routes[route.method, route.pattern.count("/")].append((route.compile(), route))
-            self._learn(route.pattern)
-
-    def _learn(self, pattern: str) -> None:
-        found = TYPE.search(pattern)
-        if found and not found["namespace"].startswith("{"):
-            namespace = found["namespace"].lower()
-            self._namespaces[namespace] = found["namespace"]
-            self._types[namespace][found["type"].lower()] = found["type"]
-
-    def find(self, method: str, path: str) -> _Match | None:
-        for pattern, route in self._routes.get((method, path.count("/")), ()):
-            found = pattern.fullmatch(path)
-            if found:
-                return route, found.groupdict()
-        return None
-
-    def namespace(self, name: str) -> str:
-        """The provider's name in its own casing."""
-        return self._namespaces.get(name.lower(), name)
-
-    def missing(self, method: str, path: str, version: str) -> wire.ArmError:
-        """Why there is no route (documented: ARM's common errors; the 405's words are assumed)."""
-        found = TYPE.search(path)
-        if found and found["namespace"].lower() not in self._namespaces:
-            message = f"The resource namespace '{found['namespace']}' is invalid."
-            return wire.ArmError(404, "InvalidResourceNamespace", message, gateway=True)
-        if found and found["type"].lower() not in self._types[found["namespace"].lower()]:
-            message = (
-                f"The resource type '{found['type']}' could not be found in the namespace '{found['namespace']}' "
-                f"for api version '{version}'."
-            )
-            return wire.ArmError(404, "InvalidResourceType", message, gateway=True)
-        others = {other for other, _ in self._routes if other != method and self.find(other, path)}
-        if others:
-            message = f"The requested resource does not support http method '{method}'."
-            return wire.ArmError(405, "MethodNotAllowed", message, headers={"Allow": ", ".join(sorted(others))})
-        message = f"No HTTP resource was found that matches the request URI '{path}'."
-        return wire.ArmError(404, "HttpResourceNotFound", message, gateway=True)
 
 
 def group_not_found(group: str) -> wire.ArmError:

@@ -138,7 +138,8 @@ async def test_a_patch_answers_a_location_only(azure: Any) -> None:
 
 
 async def test_a_failed_patch_ends_in_200_too(azure: Any) -> None:
-    """A dedicated GPU profile can't come later: Failed in the body, the profile listed, apps still accepted."""
+    """A dedicated GPU profile can't come later: Failed in the body, the profile listed, apps still accepted; asking
+    again doesn't help."""
     added = {"name": "more", "workloadProfileType": "NC24-A100", "minimumCount": 0, "maximumCount": 1}
     profiles = [*(await azure.properties("managedEnvironments/env"))["workloadProfiles"], added]
     answer = await azure.ask("PATCH", "managedEnvironments/env", {"properties": {"workloadProfiles": profiles}})
@@ -150,6 +151,9 @@ async def test_a_failed_patch_ends_in_200_too(azure: Any) -> None:
         "ErrorCode: ManagedEnvironmentUpgradeError, Message: Update the managed environment failed."
     )
     assert "more" in [item["name"] for item in properties["workloadProfiles"]]
+    await azure.ask("PATCH", "managedEnvironments/env", {"properties": {"workloadProfiles": profiles}})
+    azure.advance(99)
+    assert (await azure.properties("managedEnvironments/env"))["provisioningState"] == "Failed"
 
 
 async def test_a_delete_takes_its_time(azure: Any) -> None:

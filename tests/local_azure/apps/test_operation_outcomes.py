@@ -87,9 +87,10 @@ async def test_a_failed_delete_leaves_a_running_app(azure: Any, app_body: Any) -
     await azure.put(app_body())
     azure.advance(8)
     rule(azure, "/containerapps/web$", "failed", "DELETE")
-    await azure.ask("DELETE", "containerApps/web")
+    answer = await azure.ask("DELETE", "containerApps/web")
     azure.advance(18)
-    assert (await condition(azure, "containerApps/web"))[0] == "Failed"
+    ended = await polled(azure, answer.headers["Location"])
+    assert (ended.status, ended.body["properties"]["provisioningState"]) == (200, "Failed")
     assert (await azure.triples())[0] == (True, "Provisioned", "Healthy", "Running", 1)
     await azure.ask("DELETE", "containerApps/web")
     azure.advance(18)
@@ -138,8 +139,9 @@ async def test_a_failed_environment_creation(azure: Any, app_body: Any) -> None:
 async def test_an_environment_s_delete_ends_badly(azure: Any, does: str, word: str) -> None:
     """It is still there, usable, and says so. Assumed."""
     rule(azure, "/managedenvironments/env$", does, "DELETE")
-    await azure.ask("DELETE", ENVIRONMENT)
+    answer = await azure.ask("DELETE", ENVIRONMENT)
     azure.advance(986)
+    assert (await polled(azure, answer.headers["Location"])).status == 200
     told, error = await condition(azure, ENVIRONMENT)
     assert (told, bool(error)) == (word, True)
 

@@ -34,6 +34,9 @@ async def test_every_change_is_told(azure: Any, app_body: Any) -> None:
     assert await changes(later(6))
     assert await changes(later(simulated.START_S))
     assert not await changes(later(1))
+    await azure.ask("POST", "containerApps/web/stop")
+    assert await changes(later(simulated.END_S))
+    azure.advance(15)
     await azure.ask("DELETE", "containerApps/web")
     assert await changes(later(18))
 
@@ -94,5 +97,7 @@ async def test_what_is_mounted(azure: Any, app_body: Any, web: str) -> None:
     assert server.mounted() == {web.lower(): frozenset(), first: {one}}
     azure.advance(60)
     assert set(server.mounted().values()) == {frozenset()}
+    seen: list[frozenset[str]] = []
+    server.on_change.append(lambda: seen.append(server.storages()))
     await azure.ask("DELETE", "managedEnvironments/env/storages/one")
-    assert server.storages() == {two}
+    assert seen == [{two}]

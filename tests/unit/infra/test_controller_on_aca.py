@@ -207,8 +207,16 @@ def test_the_role_is_given_in_the_target_groups_only() -> None:
     """One definition and one assignment each, to the controller's identity."""
     made = [each for each in deployed().resources if each.symbol == "access"]
     assert [each.body["scope"]["name"] for each in made] == ["rg-a", "rg-b"]
-    assert all(each.body["params"] == {"principalId": "principal"} for each in made)
+    assert all(each.body["params"] == {"principalId": "principal", "prune": False} for each in made)
     assert len({each.body["name"] for each in made}) == 2
+
+
+def test_pruning_is_asked_for() -> None:
+    """The controller and its role learn of it together; an inventory of its own is needed, as by the command."""
+    made = deployed(prune=True, inventory="prod")
+    assert chosen(made).prune
+    assert all(each.body["params"]["prune"] for each in made.resources if each.symbol == "access")
+    assert not chosen(deployed()).prune
 
 
 def test_modules_get_the_parameters_they_declare() -> None:
