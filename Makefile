@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK := requirements.lock
 
-.PHONY: help install demo test check soak schema lock clean
+.PHONY: help install demo test check soak faults mutants schema lock clean
 
 help:
 	@echo "make demo     a local Azure, the controller and a served model, in one command"
 	@echo "make test     the test suite"
 	@echo "make check    format, lint, types, architecture, generated files"
 	@echo "make soak     144 commits, one after the other, to a running daemon: memory and descriptors stay flat"
+	@echo "make faults   every call of every scenario broken in every way: half an hour on two cores"
+	@echo "make mutants  bugs sown on purpose: the campaign of faults must see each"
 	@echo "make schema   generate desired_state/schema.json and its README again"
 	@echo "make lock     pin the newest versions that fit pyproject.toml"
 
@@ -43,6 +45,12 @@ check: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.bench.commits
+
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults.campaign
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.faults.mutants
 
 schema: $(STAMP)
 	$(BIN)/python -m controller.reference

@@ -1,11 +1,13 @@
-"""The last thing a request passes before the wire: it waits for its turn, isn't sent to who doesn't answer, and is
+"""The last things a request passes before the wire: it waits for its turn, isn't sent to who doesn't answer, and is
 stopped by the fence at the very last moment. It knows no operation, only methods, addresses and answers."""
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 from azure.core.pipeline.transport import AsyncHttpTransport
 from yarl import URL
 
@@ -13,6 +15,27 @@ from controller.cloud import answers, circuit, errors, pacing, writes
 
 Transport = AsyncHttpTransport[Any, Any]
 Fence = Callable[[], None]
+
+
+def fenced(fence: Callable[[], Fence | None]) -> aiohttp.TraceConfig:
+    """Asks what `fence` gives, if anything, once more when the connection for a request that changes something is there:
+    nothing that may take time comes between its answer and the first byte."""
+    config = aiohttp.TraceConfig()
+
+    async def started(
+        _session: aiohttp.ClientSession, context: types.SimpleNamespace, params: aiohttp.TraceRequestStartParams
+    ) -> None:
+        context.changes = writes.changes(params.method, params.url)
+
+    async def connected(_session: aiohttp.ClientSession, context: types.SimpleNamespace, _params: object) -> None:
+        ask = fence()
+        if ask is not None and context.changes:
+            ask()
+
+    config.on_request_start.append(started)
+    config.on_connection_create_end.append(connected)
+    config.on_connection_reuseconn.append(connected)
+    return config
 
 
 class Gate(Transport):
@@ -50,12 +73,12 @@ class Gate(Transport):
         return response
 
     def _ask_fence(self, method: str, url: URL) -> None:
+        """What won't pass isn't begun: no connection is made for it, and it isn't counted."""
         fence = self._fence()
         if fence is not None and writes.changes(method, url):
             fence()
 
     async def _sent(self, target: pacing.Target, request: Any, **kwargs: Any) -> Any:
-        """Nothing else happens between the fence and the request, unless the circuit opened meanwhile."""
         subscription = self._circuits.of(target.subscription)
         attempt = subscription.begin()
         try:

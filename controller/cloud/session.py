@@ -144,7 +144,7 @@ class Session:
 
     def _shared(self) -> aiohttp.ClientSession:
         if self._http is None:
-            traces = [self.writes.trace(), self.calls.trace()]
+            traces = [self.writes.trace(), self.calls.trace(), gate.fenced(lambda: self.fence)]
             self._http = network.session(self._trust, for_sdk=True, traces=traces)
         return self._http
 

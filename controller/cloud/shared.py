@@ -123,13 +123,13 @@ class Shared:
         return await self._cloud.check(url)
 
     async def close(self) -> None:
+        """End what was begun here. The cloud itself stays open, for whoever opened it."""
         pending = [each.task for held in self._collections.values() for each in held.pending.values()]
         tasks = [*pending, *self._keys.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._sessions.close()
-        await self._cloud.close()
 
     async def _asked(self, held: Collection, kind: Kind, resource_id: str) -> Answer | None:
         """By the list where that serves others too, else by itself. A request in flight is joined."""

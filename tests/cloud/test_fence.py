@@ -58,7 +58,7 @@ async def made(cloud: adapter.Azure, names: Names) -> observed.Resource:
 
 
 async def test_each_write_asks_and_no_read_does(guarded: adapter.Azure, names: Names, guard: Guard) -> None:
-    """To ARM and to a share: as often as `writes` counts."""
+    """To ARM and to a share: before it is begun, and once more when its connection is there."""
     account = await made(guarded, names)
     async with guarded.share(account, "share-one") as share:
         await share.write("a/b.txt", b"hello")
@@ -66,7 +66,7 @@ async def test_each_write_asks_and_no_read_does(guarded: adapter.Azure, names: N
     await guarded.register("Microsoft.App", names.group.split("/")[2])
     await guarded.delete(Kind.ACCOUNT, names.account)
     assert (guarded.writes.arm, guarded.writes.share > 0) == (5, True)
-    assert guard.asked == guarded.writes.arm + guarded.writes.share
+    assert guard.asked == 2 * (guarded.writes.arm + guarded.writes.share)
 
 
 async def test_nothing_passes_a_shut_fence(guarded: adapter.Azure, names: Names, guard: Guard) -> None:
@@ -91,6 +91,24 @@ async def test_nothing_passes_a_shut_fence(guarded: adapter.Azure, names: Names,
     assert await guarded.read(Kind.SHARE, names.share) is not None
 
 
+async def test_it_shuts_while_the_connection_is_made(stub: Stub, names: Names, guard: Guard) -> None:
+    """A process that was stopped there sends nothing when it goes on; connections aren't lost by it."""
+
+    def shuts() -> None:
+        guard.shut = guard.asked % 2 == 1
+        guard()
+
+    stub.answer(200, {})
+    async with adapter.Azure(stub.url, fence=shuts) as cloud:
+        for _ in range(120):
+            with pytest.raises(outcome.OutcomeError, match="another controller leads"):
+                await cloud.create(Kind.GROUP, names.group, WEST)
+        assert stub.asked == []
+        cloud.fence = None
+        await cloud.create(Kind.GROUP, names.group, WEST)
+    assert len(stub.asked) == 1
+
+
 async def test_a_fence_can_be_set_later(stub: Stub, stubbed: adapter.Azure, names: Names, guard: Guard) -> None:
     """Also after the clients were made; None takes it away."""
     stub.answer(200, {})
@@ -111,7 +129,7 @@ async def test_it_is_asked_after_the_wait(stub: Stub, names: Names, virtual: Vir
     async with adapter.Azure(stub.url, clock=virtual.clock, fence=lambda: asked.append(virtual.seconds)) as cloud:
         for _ in range(191):
             await cloud.create(Kind.GROUP, names.group, WEST)
-    assert asked[-2:] == [0.0, pytest.approx(0.1)]
+    assert asked[-3:] == [0.0, pytest.approx(0.1), pytest.approx(0.1)]
 
 
 async def test_what_wrap_gives_sees_only_what_is_sent(stub: Stub, names: Names, guard: Guard, virtual: Virtual) -> None:

@@ -143,6 +143,20 @@ async def test_arms_count_lowers_ours(virtual: Virtual) -> None:
     assert virtual.seconds > 0
 
 
+async def test_what_is_under_way_is_not_counted_yet(virtual: Virtual) -> None:
+    """Where others draw too, ARM's count is good only for what isn't on its way to it."""
+    pace = pacing.Pacing(virtual.clock)
+    (turn,) = await drawn(pace, target("GET"), 1)
+    under_way = [await pace.turn(target("GET")) for _ in range(20)]
+    pace.answered(target("GET"), turn, {f"{LEFT}reads": "25"})
+    await drawn(pace, target("GET"), 5)
+    assert virtual.slept == []
+    await drawn(pace, target("GET"), 1)
+    assert len(virtual.slept) == 1
+    for one in under_way:
+        one.end()
+
+
 async def test_arms_count_never_raises_ours(virtual: Virtual) -> None:
     """A large number is not a permission; nor is a number that can't be read, or another purpose's."""
     pace = pacing.Pacing(virtual.clock)
@@ -174,7 +188,7 @@ async def test_counting_alike_costs_no_pace(virtual: Virtual) -> None:
         turn = await pace.turn(target("DELETE"))
         left = 200 - number - 1 + virtual.seconds * 10
         pace.answered(target("DELETE"), turn, {f"{LEFT}deletes": str(int(left + 1e-6))})
-    assert virtual.seconds == pytest.approx(25.0)
+    assert virtual.seconds == pytest.approx(26.0)
 
 
 async def test_a_429_closes_until_it_said(virtual: Virtual) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults import case, kinds, scenarios, seam
+from tests.faults import case, fuzz, kinds, portal, scenarios, seam, sequences
 
 PAIRS, TRIPLES = 500, 100
 MOST_REQUESTS = 150
@@ -204,7 +204,8 @@ def report(outcomes: Sequence[Outcome], learned: Mapping[str, Learned], *, secon
         shown = "\n    ".join(line[:1500] for line in outcome.broken[:4])
         lines.append(f"\n{outcome.case.named}\n    {shown}")
     if broken:
-        lines.append(f"\nagain: python -m tests.faults.campaign --case {broken[0].case.named} --seed {seed}")
+        first = sorted(broken, key=lambda one: one.case.named)[0]
+        lines.append(f"\nagain: python -m tests.faults.campaign --case {first.case.named} --seed {seed}")
     return "\n".join(lines)
 
 
@@ -228,8 +229,11 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--kind", action="append", choices=sorted(kinds.BY_NAME), help="only this fault")
     parser.add_argument("--case", help="one case again, told at length")
     parser.add_argument("--sample", type=int, help="so many of the single faults")
-    parser.add_argument("--pairs", type=int, default=PAIRS)
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="of two faults at random")
     parser.add_argument("--triples", type=int, default=TRIPLES)
+    parser.add_argument("--sequences", type=int, default=sequences.EXAMPLES, help="of edits of the desired state")
+    parser.add_argument("--states", type=int, default=fuzz.STATES, help="fuzzed ones")
+    parser.add_argument("--no-portal", dest="portal", action="store_false", help="nobody edits at the portal")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--first", action="store_true", help="end with the first violation")
@@ -237,14 +241,58 @@ def main(given: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="acaops-campaign-") as folder:
         begun = time.monotonic()
         names = [chosen.case.partition(":")[0]] if chosen.case else chosen.scenario or list(scenarios.BY_NAME)
-        learn(names, Path(folder))
+        try:
+            learn(names, Path(folder))
+        except case.Disturbed as error:
+            print(f"violation: {error}")
+            return 1
         if chosen.case:
             return 0 if show(chosen.case) else 1
         print(f"{len(names)} scenarios learned in {time.monotonic() - begun:.0f} s; seed {chosen.seed}", flush=True)
-        cases = _cases(chosen)
-        outcomes = list(_told(all_of(cases, jobs=chosen.jobs, first=chosen.first), len(cases)))
-        print(report(outcomes, LEARNED, seconds=time.monotonic() - begun, seed=chosen.seed))
-    return 1 if any(outcome.broken for outcome in outcomes) else 0
+        return 1 if _campaign(chosen, Path(folder), begun) else 0
+
+
+def _campaign(chosen: argparse.Namespace, root: Path, begun: float) -> bool:
+    """Everything that was chosen; whether something was violated."""
+    cases = _cases(chosen)
+    outcomes = list(_told(all_of(cases, jobs=chosen.jobs, first=chosen.first), len(cases)))
+    print(report(outcomes, LEARNED, seconds=time.monotonic() - begun, seed=chosen.seed), flush=True)
+    broken = any(outcome.broken for outcome in outcomes)
+    if broken and chosen.first:
+        return True
+    if chosen.portal:
+        broken |= _portal(jobs=chosen.jobs)
+    if chosen.sequences:
+        broken |= _sequences(root / "sequences", chosen)
+    if chosen.states:
+        told = fuzz.all_states(chosen.states, seed=chosen.seed, jobs=chosen.jobs, root=root / "fuzz")
+        print(fuzz.report(told), flush=True)
+        broken |= bool(told.broken)
+    print(f"{'VIOLATIONS' if broken else 'no violations'}; {time.monotonic() - begun:.0f} s in all; seed {chosen.seed}")
+    return broken
+
+
+def _edited(wanted: portal.Case) -> tuple[str, str, list[str]]:
+    learned = LEARNED[wanted.scenario]
+    return portal.carry_out(wanted, learned.prepared, learned.baseline)
+
+
+def _portal(*, jobs: int) -> bool:
+    cases = list(portal.cases(LEARNED))
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        found = pool.map(_edited, cases, chunksize=2)
+    print(portal.table(found), flush=True)
+    for wanted, (_, fate, broken) in zip(cases, found, strict=True):
+        for line in broken:
+            print(f"{wanted.named} ({fate}): {line[:1500]}")
+    return any(broken for _, _, broken in found)
+
+
+def _sequences(root: Path, chosen: argparse.Namespace) -> bool:
+    count, broken = sequences.run(root, seed=chosen.seed, examples=chosen.sequences)
+    print(f"{count} sequences of edits, each to the end of a fresh cloud: {len(broken)} violations", flush=True)
+    print("".join(f"    {line[:3000]}\n" for line in broken), end="")
+    return bool(broken)
 
 
 def _cases(chosen: argparse.Namespace) -> list[Case]:

@@ -76,7 +76,7 @@ SEQUENCES = strategies.lists(EDITS, min_size=1, max_size=MOST_EDITS)
 
 def end(local: server.Server) -> picture.Picture:
     """What two ways to the same end must agree on: everything but history, which is earlier revisions, bundles and
-    secrets of theirs, and the tags that tell of them."""
+    secrets of theirs, and the tags that tell of them. An environment is never updated for a tag alone."""
     found: dict[str, str] = {}
     for app in local._documents.list(context.APPS):
         (latest,) = [one for one in local._documents.list(context.REVISIONS, under=app["id"]) if one["active"]]
@@ -88,7 +88,8 @@ def end(local: server.Server) -> picture.Picture:
         found |= {f"app {app['name']}{path}": value for path, value in picture.flat(shown).items()}
     for kind in ("microsoft.app/managedenvironments", context.STORAGES):
         for one in local._documents.list(kind):
-            found |= {f"{one['name']}{path}": value for path, value in picture.flat(one).items()}
+            shown = {name: value for name, value in one.items() if name != "tags"}
+            found |= {f"{one['name']}{path}": value for path, value in picture.flat(shown).items()}
     for kind in ("microsoft.storage/storageaccounts", "microsoft.operationalinsights/workspaces"):
         for one in local._documents.list(kind):
             shown = {"tags": one["resource"]["tags"], "properties": one["resource"]["properties"]}
