@@ -54,6 +54,8 @@ async def controller(chosen: settings.Settings) -> AsyncIterator[Controller]:
     scope = planner.Scope(chosen.inventory, chosen.allow)
     async with azure.Azure(chosen.cloud) as cloud:
         cloud.calls.listen(told.requested)
+        cloud.pacing.listen(told.held)
+        cloud.circuits.listen(told.circuit)
         reads = shared.Shared(cloud)
         reconciler = reconcile.Reconciler(
             reads,

@@ -18,6 +18,7 @@ from controller import election as elections
 from controller import objects, reconcile, settings, worker
 from controller.model import conditions, outcome
 from controller.model.commit import Commit
+from controller.model.kinds import Kind
 from controller.sources import git, manifest, origin
 from controller.status import store, summarize
 from controller.telemetry import log as logs
@@ -29,6 +30,9 @@ SIDE_BY_SIDE = 32
 
 OVERDUE = 60.0
 """Seconds past its own time limit after which a pass counts as stuck."""
+
+WAITED_FOR = frozenset(kind.label for kind in (Kind.SHARE, Kind.ENVIRONMENT, Kind.STORAGE))
+"""The steps of an Environment that apps wait for."""
 
 LOADING = 900.0
 """Seconds after which a load counts as stuck."""
@@ -329,9 +333,10 @@ def _reads(app: manifest.LoadedApp, changed: frozenset[Path], *, state: bool) ->
 
 
 def _moved(before: store.ObjectStatus | None, after: store.ObjectStatus | None) -> bool:
-    """Whether a step came to be done, or is no longer: then what depends on the object may go on, or has to wait."""
+    """Whether something that others wait for came to be done, or is no longer: then they may go on, or have to wait."""
 
     def done(status: store.ObjectStatus | None) -> set[str]:
-        return {step.name for step in status.resources if isinstance(step.outcome, outcome.Done)} if status else set()
+        steps = status.resources if status else ()
+        return {step.name for step in steps if step.name in WAITED_FOR and isinstance(step.outcome, outcome.Done)}
 
     return done(before) != done(after)

@@ -103,12 +103,12 @@ class Memory:
         return held.task.result() if held.task.done() else await asyncio.shield(held.task)
 
     def resting(self, name: str, basis: Basis) -> Resting | None:
-        """How the app called `name` looked, where nothing it rests on is different and it isn't its turn to be read
-        whole."""
+        """How the app called `name` looked, where nothing it rests on is different. One without `looks` is to be read
+        whole: it's its turn."""
         known = self._resting.get(name)
-        if known is None or known.looks < 1 or known.basis != basis:
+        if known is None or known.basis != basis:
             return None
-        self._resting[name] = replace(known, looks=known.looks - 1)
+        self._resting[name] = replace(known, looks=max(0, known.looks - 1))
         return known
 
     def rest(self, name: str, basis: Basis, *, seen: observed.Workload, plan: actions.Plan, by: health.Rollout) -> None:

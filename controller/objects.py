@@ -122,15 +122,17 @@ async def app(
     wanted = loaded.object
     release = await _release(loaded, known=known)
     ids, group = await observe.ids(cloud, stands_on)
-    stack = await observe.stack(cloud, ids, group)
+    stack = await observe.foundation(cloud, ids, group)
     live = await observe.app(cloud, wanted, ids=ids, stack=stack)
     basis = memory.Basis(wanted, stands_on, release.content.digest, release.secrets, stack, live)
     resting = known.resting(loaded.name, basis)
-    if resting:
+    if resting and resting.looks:
         return View(cloud, ids, stack, resting.plan, _no_bundle, resting.seen, resting.rollout, basis)
     owner = scope.owner(wanted)
     bundle, mirror = template.bundle_path(owner, release.content.digest), template.mirror_path(owner)
     seen = await observe.workload(cloud, wanted, ids=ids, stack=stack, live=live, bundle=bundle, mirror=mirror)
+    if resting and resting.seen == seen:
+        return View(cloud, ids, stack, resting.plan, _no_bundle, seen, resting.rollout, basis)
     plan, name = planner.app(wanted, stands_on=stands_on, scope=scope, ids=ids, seen=seen, release=release, now=now)
     rollout = _wanted_rollout(wanted, name) if not _left(plan) else _found_rollout(wanted, seen)
     view = View(cloud, ids, stack, plan, lambda path: _pack(release.content, path, loaded), seen, rollout, basis)

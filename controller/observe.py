@@ -31,19 +31,24 @@ async def stack(cloud: port.Cloud, ids: identity.Ids, group: observed.Resource |
     """The resources of an Environment. Children are read once their parent is there."""
     if group is None:
         return observed.Stack()
-    account, workspace, environment = await asyncio.gather(
-        cloud.read(Kind.ACCOUNT, ids.account),
-        cloud.read(Kind.WORKSPACE, ids.workspace),
-        cloud.read(Kind.ENVIRONMENT, ids.environment),
+    seen, workspace = await asyncio.gather(foundation(cloud, ids, group), cloud.read(Kind.WORKSPACE, ids.workspace))
+    seen = replace(seen, workspace=workspace)
+    if seen.account and seen.account.usable:
+        seen = replace(seen, file_service=await cloud.read(Kind.FILE_SERVICE, ids.file_service))
+    return seen
+
+
+async def foundation(cloud: port.Cloud, ids: identity.Ids, group: observed.Resource | None) -> observed.Stack:
+    """Those of them that an app stands on: neither the file service nor the workspace."""
+    if group is None:
+        return observed.Stack()
+    account, environment = await asyncio.gather(
+        cloud.read(Kind.ACCOUNT, ids.account), cloud.read(Kind.ENVIRONMENT, ids.environment)
     )
-    seen = observed.Stack(group=group, account=account, workspace=workspace, environment=environment)
+    seen = observed.Stack(group=group, account=account, environment=environment)
     if account and account.usable:
-        service, share, keys = await asyncio.gather(
-            cloud.read(Kind.FILE_SERVICE, ids.file_service),
-            cloud.read(Kind.SHARE, ids.share),
-            _keys(cloud, ids.account),
-        )
-        seen = replace(seen, file_service=service, share=share, keys=keys)
+        share, keys = await asyncio.gather(cloud.read(Kind.SHARE, ids.share), _keys(cloud, ids.account))
+        seen = replace(seen, share=share, keys=keys)
     if environment:
         name = stack_plan.storage_name(ids, seen)
         seen = replace(seen, storage=await cloud.read(Kind.STORAGE, ids.storage(name)))

@@ -43,7 +43,8 @@ def standing(running: loop.Loop) -> manifest.Source | str:
 
 @dataclass
 class Pruner:
-    """Prunes one inventory by the state that `standing` gives. `cloud` must answer afresh. `soon` as in `leftovers`."""
+    """Prunes one inventory by the state that `standing` gives. `cloud` must answer afresh. `soon` as in `leftovers`;
+    `count` takes the states of all that is told of."""
 
     cloud: port.Cloud
     statuses: store.Store
@@ -52,6 +53,7 @@ class Pruner:
     allow: tuple[str, ...]
     mass: bool = False
     soon: float = leftovers.SOON
+    count: Callable[[Iterable[str]], None] = lambda _: None
     _asked: asyncio.Event = field(default_factory=asyncio.Event)
     _done: object = None
 
@@ -115,6 +117,7 @@ class Pruner:
             if read and gone.state == "Deleting":
                 log.info("pruning: deleted", **_facts(gone))
         self.statuses.source = replace(self.statuses.source, pruning=tuple(pruning))
+        self.count(one.state for one in pruning)
 
 
 def made(running: loop.Loop, cloud: port.Cloud, chosen: settings.Settings, *, soon: float = leftovers.SOON) -> Pruner:
@@ -128,6 +131,7 @@ def made(running: loop.Loop, cloud: port.Cloud, chosen: settings.Settings, *, so
         allow=chosen.allow,
         mass=chosen.allow_mass_delete,
         soon=soon,
+        count=running.reconciler.metrics.pruning,
     )
 
 

@@ -5,7 +5,6 @@ a row, and must not know what a look is.
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
@@ -47,29 +46,34 @@ class Seats:
 
     def __init__(self, count: int) -> None:
         self._free = count
-        self._first: collections.deque[asyncio.Future[None]] = collections.deque()
-        self._rest: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._first: dict[store.Key, asyncio.Future[None]] = {}
+        self._rest: dict[store.Key, asyncio.Future[None]] = {}
 
-    async def take(self, *, first: bool) -> None:
+    async def take(self, key: store.Key, *, first: bool) -> None:
+        """Wait for a seat; each key waits for one at most."""
         if self._free:
             self._free -= 1
             return
-        line = self._first if first else self._rest
         given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line.append(given)
+        (self._first if first else self._rest)[key] = given
         try:
             await given
         except asyncio.CancelledError:
-            if given.cancelled():
-                line.remove(given)
-            else:
+            self._first.pop(key, None)
+            self._rest.pop(key, None)
+            if not given.cancelled():
                 self.give_back()
             raise
+
+    def prefer(self, key: store.Key) -> None:
+        """One that waits, if it does, goes on with something."""
+        if key in self._rest:
+            self._first[key] = self._rest.pop(key)
 
     def give_back(self) -> None:
         for line in (self._first, self._rest):
             while line:
-                given = line.popleft()
+                given = line.pop(next(iter(line)))
                 if not given.done():
                     given.set_result(None)
                     return
@@ -108,7 +112,9 @@ class Worker:
 
     def ask(self, *, first: bool = False) -> None:
         """Look as soon as possible; `first`: before those that only look."""
-        self._first = self._first or first
+        if first:
+            self._first = True
+            self._seats.prefer(self.key)
         self._queue.asked(self.key)
         self._asked.set()
 
@@ -135,7 +141,7 @@ class Worker:
     async def _one_look(self) -> summarize.Requeue:
         """A look that breaks is tried again like any failure: a worker lives as long as its object."""
         requeue = summarize.Requeue("backoff", None)
-        await self._seats.take(first=self._first)
+        await self._seats.take(self.key, first=self._first)
         self._looking, self._first = True, False
         self._asked.clear()
         self._queue.begun(self.key)

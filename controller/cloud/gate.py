@@ -18,8 +18,8 @@ Fence = Callable[[], None]
 
 
 def fenced(fence: Callable[[], Fence | None]) -> aiohttp.TraceConfig:
-    """Asks what `fence` gives, if anything, once more when the connection for a request that changes something is there:
-    nothing that may take time comes between its answer and the first byte."""
+    """Asks what `fence` gives, if anything, once more when the connection for a request that changes something is
+    there: nothing that may take time comes between its answer and the first byte."""
     config = aiohttp.TraceConfig()
 
     async def started(

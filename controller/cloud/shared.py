@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -218,6 +219,7 @@ def _kind(resource_id: str) -> Kind | None:
     return Kind.GROUP if len(segments) == 4 else _KINDS.get("/".join([*segments[5:6], *segments[6::2]]))
 
 
+@functools.lru_cache(maxsize=65536)
 def _scope(kind: Kind, resource_id: str) -> str:
     """Where it is listed along with others; for one that is alone, itself."""
     if kind in ALONE:

@@ -5,6 +5,7 @@ Pure arithmetic on names; whether a resource exists is not asked here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -98,6 +99,7 @@ def ids(environment: desired.Environment) -> Ids:
     return Ids(group, names(environment, group_id=group))
 
 
+@functools.lru_cache(maxsize=1024)
 def _suffix(group: str) -> str:
     return unique_string(group)[:5]
 

@@ -29,6 +29,7 @@ MESSAGE_BYTES = 4096
 
 RequeueKind = Literal["interval", "poll", "told", "backoff", "slow", "never"]
 
+_WHOLE_SUBSCRIPTION = (conditions.Reason.THROTTLED, conditions.Reason.CIRCUIT_OPEN)
 _WORST_FIRST = (outcome.Stalled, outcome.Transient, outcome.Waiting, outcome.InProgress, outcome.Done)
 _STATUSES = ("True", "False", "Unknown")
 _KINDS = frozenset({conditions.READY, conditions.RECONCILING, conditions.STALLED})
@@ -207,9 +208,10 @@ def _poll(since: datetime | None, now: datetime) -> float:
 
 
 def _throttled(steps: Sequence[StepReport], requeue: Requeue) -> Requeue:
-    """No look before a throttle's pause is over: it holds for the whole subscription, and asking sooner prolongs it."""
-    verdicts = [step.outcome for step in steps if isinstance(step.outcome, outcome.Waiting)]
-    told = [one.after for one in verdicts if one.reason == conditions.Reason.THROTTLED and one.after is not None]
+    """No look before a throttle's pause is over, or an open circuit's: it holds for the whole subscription, and asking
+    sooner prolongs it."""
+    verdicts = [step.outcome for step in steps if isinstance(step.outcome, outcome.Waiting | outcome.Transient)]
+    told = [one.after for one in verdicts if one.reason in _WHOLE_SUBSCRIPTION and one.after is not None]
     if not told:
         return requeue
     least = _clamped(max(told), TOLD_SOONEST, TOLD_LATEST)

@@ -5,6 +5,7 @@ It must not know where the numbers come from.
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from controller.telemetry import series, workqueue
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 PASS_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 REQUEST_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0)
+
+PRUNING = ("Deleting", "Waiting", "Held", "Kept", "Failed")
+"""States of resources of objects that aren't desired any more."""
 
 _CONTROLLERS = ("environment", "inferenceapp")
 _RESULTS = ("success", "error", "requeue", "requeue_after")
@@ -45,6 +49,9 @@ class Metrics:
         )
         self._limit = self._gauge("acaops_max_concurrent_reconciles", "The most passes under way at a time.")
         self._problems = self._gauge("acaops_source_load_errors", "Problems found by the last load of the source.")
+        self._pruning = prometheus_client.Gauge(
+            "acaops_pruning", "Resources of objects that aren't desired any more.", ("state",), registry=self.registry
+        )
         self._leader = self._gauge("acaops_leader", "1 while this process may write.")
         self._leader.set(1)
         for result in ("success", "error"):
@@ -97,6 +104,21 @@ class Metrics:
         self._azure.seconds.labels(kind).observe(seconds)
         if throttled:
             self._azure.throttled.labels(kind).inc()
+
+    def held(self, bucket: str, *, seconds: float) -> None:
+        """A request waited so long for its turn in one of ARM's buckets."""
+        self._azure.held.labels(bucket).inc(seconds)
+
+    def circuit(self, subscription: str, *, is_open: bool) -> None:
+        """A subscription isn't asked for anything for a while, or is again."""
+        (self._azure.open.add if is_open else self._azure.open.discard)(subscription)
+        self._azure.circuits.set(len(self._azure.open))
+
+    def pruning(self, states: Iterable[str]) -> None:
+        """The states of resources of objects that aren't desired any more, one for each."""
+        counted = collections.Counter(states)
+        for state in PRUNING:
+            self._pruning.labels(state).set(counted[state])
 
     def fetched(self, result: str) -> None:
         """A fetch of the repository ended in success or error."""
@@ -201,6 +223,16 @@ class _Azure:
             "Requests that Azure put off, being asked too much.",
             ("kind",),
             registry=into,
+        )
+        self.held = prometheus_client.Counter(
+            "acaops_azure_held_seconds_total",
+            "Seconds that requests waited for their turn, so that Azure needn't put them off.",
+            ("bucket",),
+            registry=into,
+        )
+        self.open: set[str] = set()
+        self.circuits = prometheus_client.Gauge(
+            "acaops_azure_circuits_open", "Subscriptions that aren't asked: nothing but failures came.", registry=into
         )
         self.seconds = prometheus_client.Histogram(
             "acaops_azure_request_duration_seconds",

@@ -27,7 +27,9 @@ POINTS = (
 
 async def _answered(journal: azure.Journal, method: str, path: str) -> bool:
     """Whether such a request was, and went well."""
-    matching = (one for one in journal.read() if one["method"] == method and re.search(path, one["path"]))
+    matching = (
+        one for one in journal.read() if one["method"] == method and re.search(path, one["path"], re.IGNORECASE)
+    )
     return any(one["status"] < 300 for one in matching)
 
 

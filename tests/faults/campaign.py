@@ -166,7 +166,9 @@ def table(rows: Sequence[str], columns: Sequence[str], outcomes: Sequence[tuple[
     lines = [" " * width + "".join(f" {column:>{_wide(column)}}" for column in columns)]
     for row in rows:
         texts = [_cell(cells[row, column], bad[row, column]) for column in columns]
-        lines.append(f"{row:<{width}}" + "".join(f" {text:>{_wide(c)}}" for c, text in zip(columns, texts, strict=True)))
+        lines.append(
+            f"{row:<{width}}" + "".join(f" {text:>{_wide(c)}}" for c, text in zip(columns, texts, strict=True))
+        )
     return "\n".join(lines)
 
 

@@ -90,7 +90,19 @@ def _spoil(chance: random.Random, holder: Any, key: Any) -> None:
 NAMED = ("name", "id")
 """Fields that Azure gives everywhere, as texts."""
 
-WORDS = ("", "x", "Failed", "Canceled", "InProgress", "SomethingNew", "ü" * 70, "a" * 2000, "2026-11-22", "0001-01-01T00:00:00", "*")
+WORDS = (
+    "",
+    "x",
+    "Failed",
+    "Canceled",
+    "InProgress",
+    "SomethingNew",
+    "ü" * 70,
+    "a" * 2000,
+    "2026-11-22",
+    "0001-01-01T00:00:00",
+    "*",
+)
 
 
 def answered(chance: random.Random, value: Any, *, times: int) -> Any:
@@ -253,7 +265,11 @@ def seen() -> tuple[Mapping[Kind, Any], Sequence[Any]]:
         "revisionSuffix": "",
     }  # fmt: skip
     system = {"createdAt": "2026-11-22T10:00:00.0000000Z", "lastModifiedAt": "2026-11-22T10:00:00.0000000Z"}
-    ours = {"acaops-owner": "one/Environment/gpu-west", "acaops-origin": "created", "acaops-storage-key": "mount:0123456789abcdef"}
+    ours = {
+        "acaops-owner": "one/Environment/gpu-west",
+        "acaops-origin": "created",
+        "acaops-storage-key": "mount:0123456789abcdef",
+    }
     ready = {"provisioningState": "Succeeded"}
     profile = {"name": "GPU", "workloadProfileType": "NC24-A100", "minimumCount": 0, "maximumCount": 2}
     configuration = {"ingress": {"fqdn": "chat.x.localhost", "external": True, "targetPort": 7860, "traffic": [{"latestRevision": True, "weight": 100}]},
@@ -300,7 +316,9 @@ def _documents() -> list[list[Any]]:
         rollout={"check": {"path": "/readyz", "successes": 3, "period": "2s"}, "deadline": "30m"},
         ingress={"external": True, "targetPort": 7860, "allow": ["10.0.0.0/8"]},
     )
-    return [list(state.documents) for state in states if state.documents] + [[scenarios.environment(tags={"a": "b"}), full]]
+    return [list(state.documents) for state in states if state.documents] + [
+        [scenarios.environment(tags={"a": "b"}), full]
+    ]
 
 
 def run(seed: int, first: int, count: int, root: Path) -> Tally:

@@ -116,7 +116,7 @@ async def _stale(moment: Moment) -> Any:
 
 async def _malformed(moment: Moment) -> Any:
     response = await moment.send()
-    body = bytes(response.body())
+    body = bytes(await response.read() if moment.streamed else response.body())
     headers = {name: value for name, value in response.headers.items() if name.lower() != "content-length"}
     return await moment.respond(Answer(response.status_code, headers, body[: len(body) // 2]))
 

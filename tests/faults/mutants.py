@@ -103,7 +103,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "Retry-After is ignored",
         (
-            Edit("controller/cloud/errors.py", 'for name in ("retry-after-ms", "x-ms-retry-after-ms"):', "for name in ():"),
+            Edit(
+                "controller/cloud/errors.py",
+                'for name in ("retry-after-ms", "x-ms-retry-after-ms"):',
+                "for name in ():",
+            ),
             Edit("controller/cloud/errors.py", 'value = headers.get("retry-after", "")', 'value = ""'),
         ),
         ("scale", "image"),
@@ -114,16 +118,22 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "controller/cloud/apps.py",
-                "await client.container_apps.begin_update(target.group, app, body, polling=False)",
-                "await (await client.container_apps.begin_update(target.group, app, body)).result()",
+                "await client.container_apps.begin_create_or_update(target.group, app, body, polling=False)",
+                "await (await client.container_apps.begin_create_or_update(target.group, app, body)).result()",
             ),
         ),
-        ("image",),
+        ("create",),
         ("refused",),
     ),
     Mutant(
         "a revision suffix is set",
-        (Edit("controller/plan/workload.py", '**properties["template"], "revisionSuffix": None', '**properties["template"], "revisionSuffix": "next"'),),
+        (
+            Edit(
+                "controller/plan/workload.py",
+                '**properties["template"], "revisionSuffix": None',
+                '**properties["template"], "revisionSuffix": "next"',
+            ),
+        ),
         ("image",),
         ("refused",),
     ),
@@ -164,7 +174,8 @@ MUTANTS: tuple[Mutant, ...] = (
             Edit(
                 "controller/plan/workload.py",
                 "        return steps.again(made, live, update=_all(whole, live=live), now=app.now)",
-                '        return replace(made, action=actions.Action("Update", "again", body=_all(whole, live=live)))',
+                '        again = actions.Action("Update", steps.FAILED, body=_all(whole, live=live))\n'
+                "        return replace(made, action=again) if live.settled else made",
             ),
         ),
         ("scale",),
@@ -205,8 +216,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "controller/cloud/arm.py",
-                'if refused.status == 404 and refused.code.lower() not in ("subscriptionnotfound", "invalidsubscriptionid"):',
-                "if refused.status in (404, 500, 503):",
+                'return refused.status == 404 and refused.code.lower() not in ("subscriptionnotfound", "invalidsubscriptionid")',
+                "return refused.status in (404, 500, 503)",
             ),
         ),
         ("prune-all", "image"),

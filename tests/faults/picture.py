@@ -32,7 +32,9 @@ def taken(local: server.Server) -> Picture:
     """Each field of each document, and each file of each share."""
     rows = local._documents._db.execute("SELECT id, kind, body FROM documents ORDER BY seq").fetchall()
     documents = [(name, json.loads(body)) for name, kind, body in rows if kind not in PASSING]
-    named = _ordinals([body for (_, kind, _), (_, body) in zip(_kept(rows), documents, strict=True) if kind == context.REVISIONS])
+    named = _ordinals(
+        [body for (_, kind, _), (_, body) in zip(_kept(rows), documents, strict=True) if kind == context.REVISIONS]
+    )
     found: dict[str, str] = {}
     for name, body in documents:
         where = _plain(name, named)

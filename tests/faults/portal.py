@@ -123,7 +123,13 @@ EDITS: tuple[Edit, ...] = (
         lambda live, _: live["properties"]["configuration"]["ingress"].get("clientCertificateMode") == "accept",
     ),
     *(
-        Edit("tag", kind, lambda live, _: {"tags": {**(live.get("tags") or {}), **TAG}}, lambda live, _: _tagged(live), all_tags)
+        Edit(
+            "tag",
+            kind,
+            lambda live, _: {"tags": {**(live.get("tags") or {}), **TAG}},
+            lambda live, _: _tagged(live),
+            all_tags,
+        )
         for kind, all_tags in (
             ("containerapps", ()),
             ("managedenvironments", ()),

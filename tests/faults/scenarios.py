@@ -209,9 +209,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario("prune-all", DOOMED, (Step(State((ELSEWHERE,)), prunes=True),), ending=("chat",)),
     Scenario("emptied", DOOMED, (Step(State(()), prunes=True),), check=_nothing_sent),
-    Scenario(
-        "not-ours", PLAIN, (Step(IMAGE),), hand=_taken, stalled=(("InferenceApp", "chat"),), check=_nothing_sent
-    ),
+    Scenario("not-ours", PLAIN, (Step(IMAGE),), hand=_taken, stalled=(("InferenceApp", "chat"),), check=_nothing_sent),
     Scenario(
         "mirror-reverted",
         State((environment(), app(**MIRRORED)), OLD),

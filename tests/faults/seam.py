@@ -7,6 +7,7 @@ It knows requests and answers. What may fail how is in `kinds`; what must hold m
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -87,6 +88,7 @@ class Moment:
     respond: Callable[[Answer], Awaitable[Any]]
     last: Answer | None
     files: bool
+    streamed: bool
 
     @property
     def path(self) -> str:
@@ -148,11 +150,14 @@ class Seam:
 
         async def send() -> Any:
             response = await inner.send(request, **given)
-            streamed = bool(given.get("stream"))
-            if streamed and not files:
-                await response.read()  # the SDK streams what begins an operation, and reads it whole all the same
-            self._note(call, request, response, files=files, streamed=streamed and files)
-            return response
+            if given.get("stream") and files:
+                self._note(call, Answer(response.status_code, dict(response.headers), b""), request, files=True)
+                return response
+            # What begins an operation is streamed too, and read whole all the same: here first, then by the SDK.
+            body = bytes(await response.read() if given.get("stream") else response.body() or b"")
+            answer = Answer(response.status_code, dict(response.headers), body)
+            self._note(call, answer, request, files=files)
+            return await _respond(request, given, answer) if given.get("stream") else response
 
         self._on_time(call)
         if self.armed and call in self.edits:
@@ -163,9 +168,9 @@ class Seam:
         else:
             self.fired.append(call)
             last = self._answers.get((request.method, request.url))
-            response = await shot(
-                Moment(self, call, request, send, lambda answer: _made(request, answer, given), last, files)
-            )
+            streamed = bool(given.get("stream"))
+            respond = functools.partial(_respond, request, given)
+            response = await shot(Moment(self, call, request, send, respond, last, files, streamed))
         if not self.alive(life):
             raise Crashed
         return response
@@ -187,30 +192,29 @@ class Seam:
             self._counts[request.method, path] += 1
         return Call(request.method, path, self._counts[request.method, path])
 
-    def _note(self, call: Call, request: Any, response: Any, *, files: bool, streamed: bool) -> None:
-        body = b"" if streamed else bytes(response.body() or b"")
-        answer = Answer(response.status_code, dict(response.headers), body)
+    def _note(self, call: Call, answer: Answer, request: Any, *, files: bool) -> None:
         key = (request.method, request.url)
         last = self._answers.get(key)
         self._answers[key] = answer
-        if self.armed:
-            made = self._made.get(call.path, 0)
-            if call.method == "GET" and made:
-                self._made[call.path] = made - 1
-            self.seen.append(
-                Seen(
-                    call,
-                    answer.status,
-                    files,
-                    begins=_begins(request.method, answer, files=files),
-                    body=bool(body),
-                    before=last is not None and not streamed,
-                    same=last is not None and (last.status, last.body) == (answer.status, body),
-                    created=call.method == "GET" and made > 0 and answer.status == 200,
-                )
+        if not self.armed:
+            return
+        made = self._made.get(call.path, 0)
+        if call.method == "GET" and made:
+            self._made[call.path] = made - 1
+        self.seen.append(
+            Seen(
+                call,
+                answer.status,
+                files,
+                begins=_begins(request.method, answer, files=files),
+                body=bool(answer.body),
+                before=last is not None,
+                same=last is not None and (last.status, last.body) == (answer.status, answer.body),
+                created=call.method == "GET" and made > 0 and answer.status == 200,
             )
-            if call.method == "PUT" and answer.status in (200, 201, 202) and not files:
-                self._made[call.path] = 2
+        )
+        if call.method == "PUT" and answer.status in (200, 201, 202) and not files:
+            self._made[call.path] = 2
 
 
 def normalised(parts: Any, url: str) -> str:
@@ -229,7 +233,7 @@ def _begins(method: str, answer: Answer, *, files: bool) -> bool:
     return answer.status == 202 or "azure-asyncoperation" in headers or "location" in headers
 
 
-async def _made(request: Any, answer: Answer, given: Mapping[str, Any]) -> Any:
+async def _respond(request: Any, given: Mapping[str, Any], answer: Answer) -> Any:
     """A response as the SDK's own transport makes it, of an answer that never was on the wire."""
     inner = _Inner(answer)
     if hasattr(request, "content"):

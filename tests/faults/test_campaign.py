@@ -48,9 +48,7 @@ def test_two_faults() -> None:
 def test_an_edit_at_the_portal() -> None:
     """What somebody edits between read and write survives, but inside what the service replaces whole."""
     learned = campaign.LEARNED["image"]
-    found = [
-        portal.carry_out(case, learned.prepared, learned.baseline) for case in portal.cases({"image": learned})
-    ]
+    found = [portal.carry_out(case, learned.prepared, learned.baseline) for case in portal.cases({"image": learned})]
     assert [broken for _, _, broken in found if broken] == []
     assert {name: fate for name, fate, _ in found} == {
         "containerapps variable": "ours",

@@ -49,6 +49,9 @@ RANGE = 16 * 1024
 PRUNE = ("Prune", "everything")
 """In place of an object's key: a round of the pruner."""
 
+TROUBLE = (Reason.CONNECTION_FAILED, Reason.AZURE_ERROR, Reason.THROTTLED, Reason.TIMEOUT, Reason.CONFLICT)
+"""Reasons that nobody is told of where nothing goes wrong."""
+
 ALLOWED = ("00000000-0000-0000-0000-000000000000/rg-one",)
 
 LONGEST_WAIT = 7200.0
@@ -82,6 +85,7 @@ class World:
     broken: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)
+    trouble: list[str] = field(default_factory=list)
     called: set[store.Key] = field(default_factory=set)
     _life: int = 0
     _closing: list[azure.Azure | shared.Shared] = field(default_factory=list)
@@ -112,8 +116,8 @@ class World:
         return self.time.now().timestamp()
 
     async def _rest(self, seconds: float) -> None:
-        """A pause within a pass; what else is under way goes on."""
-        until = self.time.now() + timedelta(seconds=seconds)
+        """A pause within a pass, of a millisecond at least; what else is under way goes on."""
+        until = self.time.now() + timedelta(seconds=max(0.001, seconds))
         await asyncio.sleep(0)
         self.time.to(until)
 
@@ -144,6 +148,9 @@ class World:
         try:
             result: Any = await task
         except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
             result = summarize.Requeue("poll", 0.0)
         except BaseException as error:
             if not _deadly(error):
@@ -158,6 +165,7 @@ class World:
             self.broken += [f"{key}: {rule}" for rule in summarize.check(status.conditions)]
             self.broken += [f"{key}: {one.message}" for one in status.conditions if one.reason == Reason.INTERNAL_ERROR]
             self.told.append(json.dumps(status.as_json()))
+            self.trouble += [f"{key}: {one.reason} {one.message}" for one in status.conditions if one.reason in TROUBLE]
         return result
 
     def writes(self) -> list[str]:

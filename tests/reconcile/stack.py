@@ -247,9 +247,10 @@ def _shown(path: Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def running(root: Path, *, time: clock.Clock | None = None) -> AsyncIterator[Stack]:
-    """A stack on a fresh local Azure, without provisioning times unless `time` says so."""
-    async with serving(root / "azure", time or clock.ScaledClock(0)) as local:
+async def running(root: Path, *, time: clock.Clock | None = None, **settings: Any) -> AsyncIterator[Stack]:
+    """A stack on a fresh local Azure, without provisioning times unless `time` says so. `settings` are the local
+    Azure's own."""
+    async with serving(root / "azure", time or clock.ScaledClock(0), **settings) as local:
         with mock.patch.dict(os.environ, credentials(local)):
             async with azure.Azure(local.url) as cloud:
                 yield Stack(local, root / "repo", cloud)

@@ -25,6 +25,8 @@ async def picture(built: Stack) -> dict[str, object]:
     found = await built.picture()
     tags = dict(found["tags"])
     key = tags["account"].pop("acaops-storage-key")
+    # It is of all that is owned, the record of the key included, which is another each time.
+    tags["account"].pop("acaops-applied")
     return {**found, "tags": tags, "key": key.partition(":")[0]}
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.reconcile import timeline
 from tests.reconcile.stack import APP, ENVIRONMENT, Stack, app, environment
-from tests.reconcile.timeline import Timeline
 
 SCALED = {"minReplicas": 1, "maxReplicas": 3}
 SECOND = ("InferenceApp", "second")
@@ -53,14 +53,14 @@ async def test_suspended_until(built: Stack) -> None:
     paused = {"reason": "a demo for the board", "until": until.isoformat(timespec="seconds")}
     built.write(environment(), app(scale=SCALED, suspend=paused))
     since = built.writes()
-    timeline = Timeline(built)
-    await timeline.run(seconds=240)
-    assert since == built.writes()
-    told = built.status().suspended
-    assert told is not None
-    assert (told.reason, told.until) == ("a demo for the board", until.replace(microsecond=0))
-    assert "suspended until " in built.message()
-    await timeline.run(seconds=120)
+    async with timeline.timeline(built) as time:
+        await time.run(seconds=240)
+        assert since == built.writes()
+        told = built.status().suspended
+        assert told is not None
+        assert (told.reason, told.until) == ("a demo for the board", until.replace(microsecond=0))
+        assert "suspended until " in built.message()
+        await time.run(seconds=120)
     assert built.told()[0] == "Ready"
     assert built.status().suspended is None
     assert (await built.live_app())["properties"]["template"]["scale"]["maxReplicas"] == 3

@@ -3,15 +3,33 @@ on, and all is built once the trouble is over."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 
 from infra.local_azure.faults import Rule
-from tests.reconcile.stack import ENVIRONMENT, Stack, app, environment
-from tests.reconcile.timeline import Timeline
+from tests.reconcile import timeline
+from tests.reconcile.stack import ENVIRONMENT, Stack, app, environment, running
 
+HERE, ELSEWHERE = "00000000-0000-0000-0000-000000000000", "11111111-1111-1111-1111-111111111111"
 APPS = [f"app-{number:02}" for number in range(50)]
-FREE = "free"
+FREE = ("InferenceApp", "free")
 MINUTE = 60.0
+OTHER = {
+    "subscriptionId": ELSEWHERE,
+    "storage": {"accountName": "accounttwo", "shareName": "models"},
+    "containerApps": {**environment()["spec"]["containerApps"], "environmentName": "env-two"},
+}
+
+
+@pytest.fixture
+async def fifty(tmp_path: Path) -> AsyncIterator[Stack]:
+    """Fifty apps in one subscription, and one in another."""
+    other = {**environment(**OTHER), "metadata": {"name": "elsewhere"}}
+    async with running(tmp_path, subscriptions=(HERE, ELSEWHERE)) as stack:
+        stack.write(environment(), other, *map(app, APPS), app(FREE[1], environmentRef="elsewhere"))
+        yield stack
 
 
 def creations(stack: Stack, since: int) -> list[str]:
@@ -19,29 +37,30 @@ def creations(stack: Stack, since: int) -> list[str]:
     return [path.rpartition("/")[2] for method, path in written if method == "PUT" and "/containerApps/app-" in path]
 
 
+def states(stack: Stack) -> set[tuple[str, str]]:
+    return {stack.told(("InferenceApp", name))[:2] for name in APPS}
+
+
 @pytest.mark.parametrize("headers", [{"Retry-After": "20"}, {}], ids=["told", "not told"])
-async def test_fifty_apps_ask_little(stack: Stack, faults: list[Rule], headers: dict[str, str]) -> None:
-    """At most a dozen tries an app in a quarter of an hour; another app is Ready within the first minute."""
-    content = [{"path": "../code", "target": "inference"}]
-    stack.write(environment(), *(app(name, content=content) for name in [*APPS, FREE]))
-    throttled = Rule("/containerapps/app-", "PUT", status=429, code="429", message="slow down", headers=headers)
-    faults.append(throttled)
-    timeline = Timeline(stack)
-    since = len(stack.writes())
-    await timeline.run(seconds=MINUTE)
-    assert stack.told(("InferenceApp", FREE))[0] == "Ready"
-    assert stack.told(ENVIRONMENT)[0] == "Ready"
-    await timeline.run(seconds=2 * MINUTE)
-    tried = creations(stack, since)
-    assert max(tried.count(name) for name in APPS) <= 12
+async def test_fifty_apps_ask_little(fifty: Stack, headers: dict[str, str]) -> None:
+    """Throttled, all of them together ask but once in each pause; refused, each asks ever more seldom."""
+    faults = fifty.local.server.faults.rules
+    throttled = {"status": 429, "code": "429", "message": "slow down", "headers": headers}
+    async with timeline.timeline(fifty) as time:
+        faults.append(Rule(f"/{HERE}/.*/containerapps/app-", "PUT", **throttled))  # type: ignore[arg-type]
+        since = len(fifty.writes())
+        await time.run(seconds=2 * MINUTE)
+        assert fifty.told(FREE)[0] == "Ready"
+        assert fifty.told(ENVIRONMENT)[0] == "Ready"
+        assert 1 <= len(creations(fifty, since)) <= 2 * MINUTE / (20 if headers else 2) + 2
 
-    faults[:] = [Rule("/containerapps/app-", "PUT", status=403, code="AuthorizationFailed", message="denied")]
-    since = len(stack.writes())
-    await timeline.run(seconds=10 * MINUTE)
-    tried = creations(stack, since)
-    assert 1 <= max(tried.count(name) for name in APPS) <= 8
-    assert {stack.told(("InferenceApp", name))[:2] for name in APPS} == {("Stalled", "Forbidden")}
+        faults[:] = [Rule(f"/{HERE}/.*/containerapps/app-", "PUT", status=403, code="AuthorizationFailed")]
+        since = len(fifty.writes())
+        await time.run(seconds=10 * MINUTE)
+        tried = creations(fifty, since)
+        assert max(tried.count(name) for name in APPS) <= 8
+        assert states(fifty) == {("Stalled", "Forbidden")}
 
-    faults.clear()
-    await timeline.run(seconds=15 * MINUTE)
-    assert {stack.told(("InferenceApp", name))[0] for name in APPS} == {"Ready"}
+        faults.clear()
+        await time.run(seconds=15 * MINUTE)
+        assert {kind for kind, _ in states(fifty)} == {"Ready"}

@@ -195,6 +195,23 @@ def test_a_process_may_write_until_it_is_told_otherwise(metrics: Metrics) -> Non
     assert value(metrics, "acaops_leader") == 0
 
 
+def test_what_is_held_back_by_us(metrics: Metrics) -> None:
+    """The seconds by bucket, and how many subscriptions aren't asked."""
+    metrics.held("reads", seconds=1.5)
+    metrics.held("reads", seconds=0.5)
+    for subscription, is_open in (("one", True), ("two", True), ("one", False)):
+        metrics.circuit(subscription, is_open=is_open)
+    assert of(metrics, "acaops_azure_held_seconds_total", "bucket") == {"reads": 2.0}
+    assert value(metrics, "acaops_azure_circuits_open") == 1
+
+
+def test_what_is_pruned_is_counted_by_state(metrics: Metrics) -> None:
+    """As of the last round; a state that is over is 0."""
+    metrics.pruning(["Failed", "Kept", "Kept"])
+    metrics.pruning(["Kept"])
+    assert of(metrics, "acaops_pruning", "state") == {"Deleting": 0, "Waiting": 0, "Held": 0, "Kept": 1, "Failed": 0}
+
+
 def test_single_numbers(metrics: Metrics) -> None:
     """Fetches, load errors, hooks, messages, the last success and what runs."""
     tell_everything(metrics)
