@@ -172,11 +172,17 @@ class Azure:
         # One that is kept in a key vault has no value here.
         return {str(each["name"]): SecretStr(str(each.get("value") or "")) for each in answer.get("value") or ()}
 
-    def share(self, account: observed.Resource, name: str) -> files.ShareSession:
+    def share(
+        self,
+        account: observed.Resource,
+        name: str,
+        *,
+        keys: Callable[[], Awaitable[tuple[SecretStr, ...]]] | None = None,
+    ) -> files.ShareSession:
         return files.ShareSession(
             account,
             name,
-            keys=lambda: self.account_keys(account.id),
+            keys=keys or (lambda: self.account_keys(account.id)),
             transport=self._session.transport,
             pace=self._pace,
         )

@@ -12,11 +12,8 @@ from dataclasses import dataclass, field
 
 from controller.model import observed
 
-SETTLED = 10.0
-"""Seconds for which an answer about a settled resource holds."""
-
 MOVING = 0.5
-"""The same about one with an operation in flight, or that isn't there."""
+"""Seconds for which an answer holds about a resource with an operation in flight, or that isn't there."""
 
 ACTIVE = 120.0
 """Seconds after which one that was moving counts as no longer waited for."""
@@ -37,8 +34,8 @@ class Answer:
     def settled(self) -> bool:
         return self.resource is not None and self.resource.settled
 
-    def holds(self, now: float) -> bool:
-        return now - self.at <= (SETTLED if self.settled else MOVING)
+    def holds(self, now: float, *, settled: float) -> bool:
+        return now - self.at <= (settled if self.settled else MOVING)
 
 
 @dataclass
@@ -51,9 +48,11 @@ class Pending:
 
 @dataclass
 class Collection:
-    """All ids are lower-case. `floor` is the order above which answers count; `pending` the requests in flight by id,
-    None for the list's. Until `single` nothing is listed: it is forbidden."""
+    """All ids are lower-case. Answers about settled resources hold for `seconds`. `floor` is the order above which
+    answers count; `pending` the requests in flight by id, None for the list's. Until `single` nothing is listed: it is
+    forbidden."""
 
+    seconds: float
     floor: int = 0
     single: float = 0.0
     pending: dict[str | None, Pending] = field(default_factory=dict)
@@ -87,14 +86,14 @@ class Collection:
     def fresh(self, name: str, *, now: float) -> Answer | None:
         """What was heard, if it may still be believed."""
         answer = self.known(name)
-        return answer if answer and self.valid(answer.order, name) and answer.holds(now) else None
+        return answer if answer and self.valid(answer.order, name) and answer.holds(now, settled=self.seconds) else None
 
     def all(self, *, now: float) -> tuple[observed.Resource, ...] | None:
         """Everything there is, if a list may still be believed."""
         if self._whole is None or not self.valid(self._whole.order, None):
             return None
         there = [answer for answer in self._answers.values() if answer.resource]
-        if now - self._whole.at > (SETTLED if all(answer.settled for answer in there) else MOVING):
+        if now - self._whole.at > (self.seconds if all(answer.settled for answer in there) else MOVING):
             return None
         return tuple(answer.resource for answer in there if answer.resource)
 

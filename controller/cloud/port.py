@@ -6,7 +6,7 @@ long-running operation. Every failure is raised as `outcome.OutcomeError`, class
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,8 +80,15 @@ class Cloud(Protocol):
 
     async def app_secrets(self, app_id: str) -> Mapping[str, SecretStr]: ...
 
-    def share(self, account: observed.Resource, name: str) -> ShareSession:
-        """The data plane of the account's share, at the account's own `primaryEndpoints.file`."""
+    def share(
+        self,
+        account: observed.Resource,
+        name: str,
+        *,
+        keys: Callable[[], Awaitable[tuple[SecretStr, ...]]] | None = None,
+    ) -> ShareSession:
+        """The data plane of the account's share, at the account's own `primaryEndpoints.file`. `keys` gives the keys;
+        None: they are read."""
 
     async def check(self, url: str) -> observed.Check:
         """GET `url` once, as a client of the app would; never raises for what the app answers."""

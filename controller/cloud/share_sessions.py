@@ -5,13 +5,12 @@ one limit on what is in flight. It knows nothing of files.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from controller.cloud import port
 
-IDLE = 2.0
+IDLE = 10.0
 """Seconds after which a session that nobody uses is closed: keys aren't kept."""
 
 OLDEST = 30.0
@@ -29,10 +28,12 @@ class _Open:
 
 
 class Sessions:
-    """All shares' sessions, by the account's id and the share's name. `clock` gives seconds since any moment."""
+    """All shares' sessions, by the account's id and the share's name. `clock` gives seconds since any moment; `failed`
+    is told the account's id where something failed in one: its keys may have been rotated."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, clock: Callable[[], float], failed: Callable[[str], None]) -> None:
         self._clock = clock
+        self._failed = failed
         self._open: dict[tuple[str, str], _Open] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -66,7 +67,9 @@ class Sessions:
     def leave(self, key: tuple[str, str], one: _Open, *, failed: bool) -> None:
         """A session in which something failed is given to nobody else."""
         one.users -= 1
-        one.retired = one.retired or failed
+        if failed:
+            one.retired = True
+            self._failed(key[0])
         if one.retired and self._open.get(key) is one:
             del self._open[key]
         if one.users == 0 and one.retired:

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import SecretStr
@@ -31,14 +31,22 @@ LISTED = (Kind.ACCOUNT, Kind.WORKSPACE, Kind.ENVIRONMENT, Kind.STORAGE, Kind.APP
 ALONE = (Kind.GROUP, Kind.FILE_SERVICE, Kind.SHARE)
 """Kinds of which there is one in its place."""
 
+SETTLED = 10.0
+"""Seconds for which an answer about a settled app or environment holds."""
+
+STEADY = 30.0
+"""The same about what an environment stands on, which hardly ever changes."""
+
+CHANGING = (Kind.ENVIRONMENT, Kind.STORAGE, Kind.APP)
+
 NEWBORN = 30.0
 """Seconds after a create of ours in which an absence isn't believed."""
 
 FORBIDDEN = 600.0
 """Seconds after a list was refused in which each resource is read by itself: roles may be on single resources."""
 
-KEYS = 5.0
-"""Seconds for which an account's keys are held."""
+KEYS = 30.0
+"""Seconds for which an account's keys are held, unless a session with a share of it fails before."""
 
 
 class Shared:
@@ -51,7 +59,7 @@ class Shared:
         self._collections: dict[tuple[Kind, str], Collection] = {}
         self._created: dict[str, float] = {}
         self._keys: dict[str, asyncio.Task[tuple[SecretStr, ...]]] = {}
-        self._sessions = share_sessions.Sessions(clock=clock)
+        self._sessions = share_sessions.Sessions(clock=clock, failed=lambda account_id: self.refresh([account_id]))
 
     async def read(self, kind: Kind, resource_id: str) -> observed.Resource | None:
         if kind not in LISTED and kind not in ALONE:
@@ -117,8 +125,15 @@ class Shared:
     async def app_secrets(self, app_id: str) -> Mapping[str, SecretStr]:
         return await self._cloud.app_secrets(app_id)
 
-    def share(self, account: observed.Resource, name: str) -> port.ShareSession:
-        return self._sessions.share((account.id.lower(), name), lambda: self._cloud.share(account, name))
+    def share(
+        self,
+        account: observed.Resource,
+        name: str,
+        *,
+        keys: Callable[[], Awaitable[tuple[SecretStr, ...]]] | None = None,
+    ) -> port.ShareSession:
+        given = keys or (lambda: self.account_keys(account.id))
+        return self._sessions.share((account.id.lower(), name), lambda: self._cloud.share(account, name, keys=given))
 
     async def check(self, url: str) -> observed.Check:
         return await self._cloud.check(url)
@@ -207,7 +222,10 @@ class Shared:
                 held.floor = order
 
     def _held(self, kind: Kind, scope: str) -> Collection:
-        return self._collections.setdefault((kind, scope.lower()), Collection())
+        key = (kind, scope.lower())
+        if key not in self._collections:
+            self._collections[key] = Collection(SETTLED if kind in CHANGING else STEADY)
+        return self._collections[key]
 
 
 _KINDS = {str(kind).lower(): kind for kind in (*LISTED, *ALONE)}

@@ -22,7 +22,7 @@ from typing import Literal
 
 from controller.model import conditions, outcome
 
-POLL_FIRST, POLL_SOONEST, POLL_LATEST = 0.5, 1.0, 15.0
+POLL_FIRST, POLL_SOONEST, POLL_LATEST = 0.3, 1.0, 15.0
 POLLS_PER_AGE = 10
 TOLD_SOONEST, TOLD_LATEST = 1.0, 3600.0
 MESSAGE_BYTES = 4096

@@ -32,8 +32,10 @@ class Session:
     """Of the share: counts how often it is entered and left."""
 
     cloud: Cloud
+    keys: Any
 
     async def __aenter__(self) -> Any:
+        await self.keys()
         self.cloud.sessions += 1
         return object()
 
@@ -91,8 +93,8 @@ class Cloud:
             raise self.refused
         return (SecretStr("key"),)
 
-    def share(self, account: observed.Resource, name: str) -> Session:
-        return Session(self)
+    def share(self, account: observed.Resource, name: str, *, keys: Any = None) -> Session:
+        return Session(self, keys)
 
     async def close(self) -> None:
         self.closed = True
@@ -139,7 +141,7 @@ async def test_one_list_serves_every_app(inner: Cloud, cloud: shared.Shared) -> 
     """The first look doesn't know yet that there are others; from then on a look at all of them is one list."""
     assert await names(cloud, 0, 1, 2, 3) == ["app-0", "app-1", "app-2", "app-3"]
     assert inner.asked == ["get app-0", "list containerApp"]
-    inner.now += collection.SETTLED + 1
+    inner.now += shared.SETTLED + 1
     inner.asked.clear()
     assert await names(cloud, 0, 1, 2, 3) == ["app-0", "app-1", "app-2", "app-3"]
     assert inner.asked == ["list containerApp"]
@@ -149,19 +151,31 @@ async def test_a_single_app_is_read_by_itself(inner: Cloud, cloud: shared.Shared
     """A list would carry more and say no more."""
     for _ in range(3):
         assert await names(cloud, 0) == ["app-0"]
-        inner.now += collection.SETTLED + 1
+        inner.now += shared.SETTLED + 1
     assert inner.asked == ["get app-0"] * 3
 
 
 async def test_a_settled_resource_is_believed_for_seconds(inner: Cloud, cloud: shared.Shared) -> None:
     """Not for longer."""
     await names(cloud, 0)
-    inner.now += collection.SETTLED
+    inner.now += shared.SETTLED
     await names(cloud, 0)
     assert inner.asked == ["get app-0"]
     inner.now += 0.1
     await names(cloud, 0)
     assert inner.asked == ["get app-0"] * 2
+
+
+async def test_what_hardly_changes_is_believed_for_longer(inner: Cloud, cloud: shared.Shared) -> None:
+    """A group, an account and what is in it."""
+    inner.put(SHARE)
+    await cloud.read(Kind.SHARE, SHARE)
+    inner.now += shared.STEADY
+    await cloud.read(Kind.SHARE, SHARE)
+    assert inner.asked == ["get models"]
+    inner.now += 0.1
+    await cloud.read(Kind.SHARE, SHARE)
+    assert inner.asked == ["get models"] * 2
 
 
 @pytest.mark.parametrize("state", ["InProgress", None])
@@ -186,7 +200,7 @@ async def test_one_that_moves_among_settled_ones_is_read_by_itself(inner: Cloud,
     inner.put(app(0), "InProgress")
     await names(cloud, 0, 1, 2)
     inner.asked.clear()
-    inner.now += collection.SETTLED + 1
+    inner.now += shared.SETTLED + 1
     await names(cloud, 0)
     assert inner.asked == ["get app-0"]
 
@@ -230,7 +244,7 @@ async def test_who_asks_at_the_same_time_waits_for_one_request(inner: Cloud, clo
 async def test_a_failure_is_everybodys_and_is_not_kept(inner: Cloud, cloud: shared.Shared) -> None:
     """The next one asks again."""
     await names(cloud, 0, 1)
-    inner.now += collection.SETTLED + 1
+    inner.now += shared.SETTLED + 1
     inner.refused = outcome.OutcomeError(outcome.Transient(Reason.AZURE_ERROR, "busy"))
     reads = [cloud.read(Kind.APP, app(number)) for number in range(2)]
     failed = await asyncio.gather(*reads, return_exceptions=True)
@@ -329,7 +343,7 @@ async def test_where_lists_are_forbidden_each_is_read(inner: Cloud, cloud: share
     """Roles may be on single resources; the list is tried again later."""
     inner.refused = FORBIDDEN
     assert await names(cloud, 0, 1) == ["app-0", "app-1"]
-    inner.now += collection.SETTLED + 1
+    inner.now += shared.SETTLED + 1
     inner.asked.clear()
     assert await names(cloud, 0, 1) == ["app-0", "app-1"]
     assert inner.asked == ["get app-0", "get app-1"]
@@ -401,8 +415,9 @@ async def test_a_share_session_that_failed_or_is_old_is_nobody_elses(inner: Clou
         async with cloud.share(account, "models"):
             raise ValueError("broken")
     await turn()
-    assert (inner.sessions, inner.left) == (1, 1)
+    assert (inner.sessions, inner.left, inner.asked) == (1, 1, ["keys"])
     async with cloud.share(account, "models"):
+        assert inner.asked == ["keys"] * 2
         inner.now += share_sessions.OLDEST + 1
         async with cloud.share(account, "models"):
             assert inner.sessions == 3

@@ -1,5 +1,5 @@
-"""`make faults`: every scenario once per (call, fault), then pairs, triples, a user at the portal, sequences of edits and
-fuzzed states; one table at the end. `python -m tests.faults.campaign --help` tells how to run less, or one case again.
+"""`make faults`: every scenario once per (call, fault), then pairs, triples, a user at the portal, sequences of edits
+and fuzzed states; a table at the end. `python -m tests.faults.campaign --help` tells how to run less, or a case again.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ LEARNED: dict[str, Learned] = {}
 
 def learn(names: Iterable[str], root: Path) -> None:
     for name in names:
-        prepared = asyncio.run(scenarios.prepare(scenarios.BY_NAME[name], root))
+        try:
+            prepared = asyncio.run(scenarios.prepare(scenarios.BY_NAME[name], root))
+        except AssertionError as error:
+            raise case.Disturbed(f"{name} can't even be begun: {error}") from error
         baseline = asyncio.run(case.learn(prepared))
         LEARNED[name] = Learned(prepared, baseline, tuple(_chosen(baseline.seen)))
 
@@ -198,8 +201,8 @@ def report(outcomes: Sequence[Outcome], learned: Mapping[str, Learned], *, secon
         f"{skipped(learned)} faults skipped that make no sense for their call; "
         f"{sum(not outcome.fired for outcome in outcomes)} cases whose fault was never reached",
         f"{sum(outcome.extra for outcome in outcomes)} writes more than undisturbed, all idempotent, in "
-        f"{sum(outcome.extra > 0 for outcome in outcomes)} cases; {sum(outcome.aside for outcome in outcomes)} temporary "
-        "files left to be swept",
+        f"{sum(outcome.extra > 0 for outcome in outcomes)} cases; {sum(outcome.aside for outcome in outcomes)} "
+        "temporary files left to be swept",
         f"{seconds:.0f} s, {cpu:.0f} s of CPU, {1000 * cpu / max(1, len(outcomes)):.0f} ms a case; seed {seed}",
     ]
     for outcome in sorted(broken, key=lambda one: one.case.named)[:50]:

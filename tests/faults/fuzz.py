@@ -1,5 +1,5 @@
-"""Desired states and answers of Azure that nobody would write: the parser must say where each is wrong, and the plan for
-those that load must never break, whatever is seen in Azure.
+"""Desired states and answers of Azure that nobody would write: the parser must say where each is wrong, and the plan
+for those that load must never break, whatever is seen in Azure.
 
 No server: the cloud is a set of answers, taken from a real stack and then spoilt.
 """
@@ -15,36 +15,70 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import SecretStr
 
 from controller import reconcile
-from controller.model import commit, observed, outcome
+from controller.model import commit
 from controller.model.conditions import Reason
-from controller.model.kinds import Kind
 from controller.plan import planner
 from controller.sources import manifest
 from controller.status import store, summarize
 from controller.telemetry import log as logs
 from controller.telemetry import metrics
-from tests.faults import scenarios
+from tests.faults import answers, scenarios
 
 STATES = 20_000
-KEY = "A" * 86 + "=="
 TIME = datetime(2026, 11, 22, tzinfo=UTC)
 COMMIT = commit.Commit("0" * 40, "nobody", "nothing", TIME)
 
 ODD: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 3.5, 1e308, float("inf"), float("nan"), 10**40, "", " ", "x", "null", "~", "yes", "0x10",
-    "a" * 5000, "ü" * 70, "\u202e", "😀", "\x7f", "../../etc/passwd", "/", "C:\\", "*", "${HOME}", "{{x}}", "1.5Gi", "20m",
-    [], [None], ["x", 1, {}], {}, {"name": None}, {"name": "x", "value": []}, [[[[[]]]]], datetime(2026, 1, 1), b"\x00\xff",
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    3.5,
+    1e308,
+    float("inf"),
+    float("nan"),
+    10**40,
+    "",
+    " ",
+    "x",
+    "null",
+    "~",
+    "yes",
+    "0x10",
+    "a" * 5000,
+    "ü" * 70,
+    "\u202e",
+    "😀",
+    "\x7f",
+    "../../etc/passwd",
+    "/",
+    "C:\\",
+    "*",
+    "${HOME}",
+    "{{x}}",
+    "1.5Gi",
+    "20m",
+    [],
+    [None],
+    ["x", 1, {}],
+    {},
+    {"name": None},
+    {"name": "x", "value": []},
+    [[[[[]]]]],
+    datetime(2026, 1, 1),
+    b"\x00\xff",
+)
 """Values for a place where another one stood."""
 
 Change = Callable[[random.Random, Any], Any]
@@ -174,69 +208,41 @@ def _indented(chance: random.Random, data: bytes) -> bytes:
 
 def _inserted(chance: random.Random, data: bytes) -> bytes:
     bits = (
-        b"&a [*a]\n", b"x: &x {y: *x}\n", b"<<: {a: 1}\n", b"<<: *none\n", b"? [a, b]\n: c\n", b"%YAML 9.9\n---\n", b"---\n",
-        b"...\n", b"!!python/object:os.system {}\n", b"!!binary x\n", b"!!set {a}\n", b"- - - -\n", b"'", b'"', b"|\n", b"\xef\xbb\xbf",
-        b"[" * 3000, b"{a: " * 2000, b"a: &a [1,1,1]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n", b"\x00", b"\xff\xfe", b"#" * 9000 + b"\n",
-        b"1: 2\n", b"null: 1\n", b"true: 1\n", b"2026-01-01: 1\n", b"\xc3\x28", b"\xed\xa0\x80",
-    )  # fmt: skip
+        b"&a [*a]\n",
+        b"x: &x {y: *x}\n",
+        b"<<: {a: 1}\n",
+        b"<<: *none\n",
+        b"? [a, b]\n: c\n",
+        b"%YAML 9.9\n---\n",
+        b"---\n",
+        b"...\n",
+        b"!!python/object:os.system {}\n",
+        b"!!binary x\n",
+        b"!!set {a}\n",
+        b"- - - -\n",
+        b"'",
+        b'"',
+        b"|\n",
+        b"\xef\xbb\xbf",
+        b"[" * 3000,
+        b"{a: " * 2000,
+        b"a: &a [1,1,1]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n",
+        b"\x00",
+        b"\xff\xfe",
+        b"#" * 9000 + b"\n",
+        b"1: 2\n",
+        b"null: 1\n",
+        b"true: 1\n",
+        b"2026-01-01: 1\n",
+        b"\xc3\x28",
+        b"\xed\xa0\x80",
+    )
     lines = data.split(b"\n")
     place = chance.randrange(len(lines) + 1)
     return b"\n".join([*lines[:place], chance.choice(bits) + b"".join(lines[place : place + 1]), *lines[place + 1 :]])
 
 
 _TEXTS: tuple[Callable[[random.Random, bytes], bytes], ...] = (_flipped, _cut, _repeated_line, _indented, _inserted)
-
-
-@dataclass
-class Answers:
-    """`port.Cloud` over what was seen; what is written is forgotten, and what is wrong of a body raises nothing."""
-
-    bodies: Mapping[Kind, Any]
-    revisions_: Sequence[Any]
-    keys: Sequence[str] = (KEY, KEY)
-
-    async def read(self, kind: Kind, resource_id: str) -> observed.Resource | None:
-        body = self.bodies.get(kind)
-        return observed.Resource(body) if isinstance(body, dict) else None
-
-    async def listed(self, kind: Kind, scope: str) -> tuple[observed.Resource, ...]:
-        found = await self.read(kind, scope)
-        return (found,) if found else ()
-
-    async def revisions(self, app_id: str) -> tuple[observed.Resource, ...]:
-        return tuple(observed.Resource(one) for one in self.revisions_ if isinstance(one, dict))
-
-    async def replicas(self, revision_id: str) -> tuple[observed.Resource, ...]:
-        return await self.revisions(revision_id)
-
-    async def account_keys(self, account_id: str) -> tuple[SecretStr, ...]:
-        return tuple(map(SecretStr, self.keys))
-
-    async def workspace_key(self, workspace_id: str) -> SecretStr:
-        return SecretStr(KEY)
-
-    async def app_secrets(self, app_id: str) -> Mapping[str, SecretStr]:
-        return {}
-
-    async def create(self, kind: Kind, resource_id: str, body: Mapping[str, Any]) -> None:
-        pass
-
-    update = create
-
-    async def delete(self, kind: Kind, resource_id: str) -> None:
-        pass
-
-    async def register(self, namespace: str, subscription: str) -> None:
-        pass
-
-    async def check(self, url: str) -> observed.Check:
-        return observed.Check(None, None, "nobody answers", conclusive=False)
-
-    def share(self, account: observed.Resource, name: str) -> Any:
-        raise outcome.OutcomeError(outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "no share here"))
-
-    async def close(self) -> None:
-        pass
 
 
 @dataclass
@@ -252,51 +258,6 @@ class Tally:
     def __add__(self, other: Tally) -> Tally:
         both = (self.states + other.states, self.refused + other.refused, self.planned + other.planned)
         return Tally(*both, self.broken + other.broken, self.seconds + other.seconds)
-
-
-def seen() -> tuple[Mapping[Kind, Any], Sequence[Any]]:
-    """The bodies of a stack that is as wanted, by the shapes that Azure answers."""
-    group = f"/subscriptions/{scenarios.SUBSCRIPTION}/resourceGroups/rg-one"
-    environment = f"{group}/providers/Microsoft.App/managedEnvironments/env-one"
-    template = {
-        "containers": [{"name": "chat", "image": "x", "env": [{"name": "MODE", "value": "chat"}], "probes": [{"type": "Liveness"}]}],
-        "scale": {"minReplicas": 1, "maxReplicas": 1, "rules": [{"name": "http", "http": {"metadata": {"concurrentRequests": "10"}}}]},
-        "volumes": [{"name": "modelsvolume", "storageType": "AzureFile", "storageName": "mount"}],
-        "revisionSuffix": "",
-    }  # fmt: skip
-    system = {"createdAt": "2026-11-22T10:00:00.0000000Z", "lastModifiedAt": "2026-11-22T10:00:00.0000000Z"}
-    ours = {
-        "acaops-owner": "one/Environment/gpu-west",
-        "acaops-origin": "created",
-        "acaops-storage-key": "mount:0123456789abcdef",
-    }
-    ready = {"provisioningState": "Succeeded"}
-    profile = {"name": "GPU", "workloadProfileType": "NC24-A100", "minimumCount": 0, "maximumCount": 2}
-    configuration = {"ingress": {"fqdn": "chat.x.localhost", "external": True, "targetPort": 7860, "traffic": [{"latestRevision": True, "weight": 100}]},
-                     "activeRevisionsMode": "Single", "secrets": [{"name": "api-keys-01234567"}], "registries": []}  # fmt: skip
-    bodies = {
-        Kind.GROUP: {"id": group, "name": "rg-one", "location": "westus3", "tags": {}, "properties": ready},
-        Kind.ACCOUNT: {"id": f"{group}/providers/Microsoft.Storage/storageAccounts/accountone", "name": "accountone", "location": "westus3",
-                       "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "tags": ours,
-                       "properties": {**ready, "primaryEndpoints": {"file": "https://127.0.0.1/accountone/"}}},
-        Kind.FILE_SERVICE: {"id": "x", "name": "default", "properties": {"shareDeleteRetentionPolicy": {"enabled": True, "days": 7}}},
-        Kind.SHARE: {"id": "x", "name": "models", "properties": {"shareQuota": 1024, "enabledProtocols": "SMB", "metadata": {}}},
-        Kind.WORKSPACE: {"id": "x", "name": "logs-one", "location": "westus3", "tags": ours, "properties": {**ready, "customerId": "1"}},
-        Kind.ENVIRONMENT: {"id": environment, "name": "env-one", "location": "West US 3", "tags": ours, "systemData": system,
-                           "properties": {**ready, "workloadProfiles": [profile], "staticIp": "10.0.0.1",
-                                          "appLogsConfiguration": {"logAnalyticsConfiguration": {"customerId": "1"}}}},
-        Kind.STORAGE: {"id": f"{environment}/storages/mount", "name": "mount",
-                       "properties": {"azureFile": {"accountName": "accountone", "shareName": "models", "accessMode": "ReadWrite"}}},
-        Kind.APP: {"id": scenarios.CHAT, "name": "chat", "location": "West US 3", "systemData": system, "identity": {"type": "None"},
-                   "tags": {"acaops-owner": "one/InferenceApp/chat", "acaops-origin": "created", "acaops-applied": "0123"},
-                   "properties": {**ready, "environmentId": environment, "managedEnvironmentId": environment, "workloadProfileName": "GPU",
-                                  "template": template, "configuration": configuration, "latestRevisionName": "chat--1",
-                                  "latestReadyRevisionName": "chat--1"}},
-    }  # fmt: skip
-    revision = {"id": f"{scenarios.CHAT}/revisions/chat--1", "name": "chat--1",
-                "properties": {**ready, "createdTime": "2026-11-22T10:00:00+00:00", "active": True, "healthState": "Healthy",
-                               "runningState": "Running", "provisioningState": "Provisioned", "template": template}}  # fmt: skip
-    return bodies, [revision]
 
 
 def _documents() -> list[list[Any]]:
@@ -324,7 +285,7 @@ def _documents() -> list[list[Any]]:
 def run(seed: int, first: int, count: int, root: Path) -> Tally:
     """States `first` and on; every one can be made again from the seed and its number."""
     begun = time.process_time()
-    told, states, bodies = Tally(), _documents(), seen()
+    told, states, bodies = Tally(), _documents(), answers.seen()
     folder = root / f"{first}"
     (folder / "state").mkdir(parents=True)
     scenarios._write_code({"app.py": b"1"}, folder / "code")
@@ -360,7 +321,9 @@ async def _one(number: int, chance: random.Random, states: Any, bodies: Any, fol
         return
     known = {kind: body for kind, body in bodies[0].items() if chance.random() < 0.9}
     live = {kind: answered(chance, body, times=chance.choice([0, 1, 3])) for kind, body in known.items()}
-    await _planned(number, source, Answers(live, answered(chance, bodies[1], times=chance.choice([0, 1, 3]))), told)
+    await _planned(
+        number, source, answers.Answers(live, answered(chance, bodies[1], times=chance.choice([0, 1, 3]))), told
+    )
 
 
 def _where(lines: io.StringIO) -> str:
@@ -369,7 +332,7 @@ def _where(lines: io.StringIO) -> str:
     return " | ".join(text.strip() for text in (told[-1] if told else "").splitlines()[-6:])
 
 
-async def _planned(number: int, source: manifest.Source, cloud: Answers, told: Tally) -> None:
+async def _planned(number: int, source: manifest.Source, cloud: answers.Answers, told: Tally) -> None:
     """One pass over each object: observed, planned, applied to nothing, judged and reported."""
     lines = io.StringIO()
     logs.configure(level="error", form="json", stream=lines, environ={})

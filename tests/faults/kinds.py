@@ -81,7 +81,7 @@ def _error(moment: Moment, status: int, code: str, headers: dict[str, str]) -> A
     message = "By order of the campaign."
     if moment.files:
         told |= {"x-ms-error-code": code, "Content-Type": "application/xml"}
-        text = f"\ufeff<?xml version='1.0' encoding='utf-8'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        text = f"\ufeff<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
     else:
         told |= {"Content-Type": "application/json; charset=utf-8"}
         text = json.dumps({"error": {"code": code, "message": message}})

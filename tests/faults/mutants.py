@@ -1,4 +1,4 @@
-"""`make mutants`: bugs sown on purpose, each of which the campaign must see. One that it doesn't see shows a hole in it.
+"""`make mutants`: bugs sown on purpose, each of which the campaign must see. One that it doesn't see shows a hole.
 
 A mutant is a few lines of the controller replaced in a copy of the tree. One whose lines aren't there any more is an
 error: it would test nothing.
@@ -65,7 +65,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 '        return "Succeeded" if said in ("Failed", "Canceled") else said',
             ),
         ),
-        ("create",),
+        ("image",),
         ("op-failed",),
     ),
     Mutant(
@@ -149,7 +149,8 @@ MUTANTS: tuple[Mutant, ...] = (
             Edit(
                 "controller/cloud/azure.py",
                 "        call = write(",
-                '        __import__("structlog").get_logger().info("sent", what=str(secret.revealed(body)))\n        call = write(',
+                '        __import__("structlog").get_logger().info("sent", what=str(secret.revealed(body)))\n'
+                "        call = write(",
             ),
         ),
         ("secret-rotation",),
@@ -173,9 +174,10 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "controller/plan/workload.py",
-                "        return steps.again(made, live, update=_all(whole, live=live), now=app.now)",
-                '        again = actions.Action("Update", steps.FAILED, body=_all(whole, live=live))\n'
-                "        return replace(made, action=again) if live.settled else made",
+                "    if live is None or (made.action is None and live.usable):\n        return made\n",
+                "    if made.action is None and live and live.settled:\n"
+                '        return replace(made, action=actions.Action("Update", "again", body=_all(whole, live=live)))\n'
+                "    if live is None:\n        return made\n",
             ),
         ),
         ("scale",),
@@ -216,8 +218,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "controller/cloud/arm.py",
-                'return refused.status == 404 and refused.code.lower() not in ("subscriptionnotfound", "invalidsubscriptionid")',
-                "return refused.status in (404, 500, 503)",
+                "return refused.status == 404 and ",
+                "return refused.status in (404, 500, 503) and ",
             ),
         ),
         ("prune-all", "image"),

@@ -25,8 +25,8 @@ ENDS = 180.0
 @dataclass(frozen=True)
 class Edit:
     """`change` edits a live resource's own answer into the body of a PATCH; `there` tells whether it is still so.
-    `whole` is the path of what is replaced whole and holds it, empty for nothing; `ours`: that it is the controller's to take back.
-    """
+    `whole` is the path of what is replaced whole and holds it, empty for nothing; `ours`: that it is the controller's
+    to take back."""
 
     named: str
     type: str

@@ -103,8 +103,8 @@ Shot = Callable[[Moment], Awaitable[Any]]
 @dataclass
 class Seam:
     """`shots` say which call is answered how; `fired` which of them were, in order. `edits` are made just before the
-    call goes out. `looking` is what the pass under way is about, `world` where it is, `now` tells the time. `broken`: calls that were made
-    again sooner than Azure told."""
+    call goes out. `looking` is what the pass under way is about, `world` where it is, `now` tells the time. `broken`:
+    calls that were made again sooner than Azure told."""
 
     shots: Mapping[Call, Shot] = field(default_factory=dict)
     edits: Mapping[Call, Callable[[Any], Awaitable[None]]] = field(default_factory=dict)

@@ -293,8 +293,8 @@ async def opened(state: Path, seam: seams.Seam, *, ending: Collection[str] = ())
 
 @contextlib.contextmanager
 def _patient() -> Any:
-    """Only the local Azure's time is virtual: the SDK signs and keeps its tokens by the machine's. And ranges are small,
-    so that a small file takes several."""
+    """Only the local Azure's time is virtual: the SDK signs and keeps its tokens by the machine's. And ranges are
+    small, so that a small file takes several."""
     with (
         mock.patch.object(sharedkey, "_SKEW", timedelta(days=30)),
         mock.patch.object(entra, "LIFETIME", 30 * 86400),

@@ -21,14 +21,15 @@ OTHER = {
     "storage": {"accountName": "accounttwo", "shareName": "models"},
     "containerApps": {**environment()["spec"]["containerApps"], "environmentName": "env-two"},
 }
+ENVIRONMENTS = [environment(), {**environment(**OTHER), "metadata": {"name": "elsewhere"}}]
 
 
 @pytest.fixture
 async def fifty(tmp_path: Path) -> AsyncIterator[Stack]:
-    """Fifty apps in one subscription, and one in another."""
-    other = {**environment(**OTHER), "metadata": {"name": "elsewhere"}}
+    """Two Environments that are there, each in a subscription of its own."""
     async with running(tmp_path, subscriptions=(HERE, ELSEWHERE)) as stack:
-        stack.write(environment(), other, *map(app, APPS), app(FREE[1], environmentRef="elsewhere"))
+        stack.write(*ENVIRONMENTS)
+        await stack.converge()
         yield stack
 
 
@@ -45,6 +46,7 @@ def states(stack: Stack) -> set[tuple[str, str]]:
 async def test_fifty_apps_ask_little(fifty: Stack, headers: dict[str, str]) -> None:
     """Throttled, all of them together ask but once in each pause; refused, each asks ever more seldom."""
     faults = fifty.local.server.faults.rules
+    fifty.write(*ENVIRONMENTS, *map(app, APPS), app(FREE[1], environmentRef="elsewhere"))
     throttled = {"status": 429, "code": "429", "message": "slow down", "headers": headers}
     async with timeline.timeline(fifty) as time:
         faults.append(Rule(f"/{HERE}/.*/containerapps/app-", "PUT", **throttled))  # type: ignore[arg-type]

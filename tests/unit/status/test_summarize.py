@@ -114,10 +114,10 @@ def test_the_time_of_change_is_kept_while_the_status_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "after"), [(None, 0.5), (-60, 1.0), (0, 1.0), (10, 1.0), (40, 4.0), (150, 15.0), (3600, 15.0)]
+    ("age", "after"), [(None, 0.3), (-60, 1.0), (0, 1.0), (10, 1.0), (40, 4.0), (150, 15.0), (3600, 15.0)]
 )
 def test_work_in_progress_is_polled_by_its_age(age: float | None, after: float) -> None:
-    """A tenth of the age, from 1 to 15 seconds, also for a clock that runs ahead; half a second at first."""
+    """A tenth of the age, from 1 to 15 seconds, also for a clock that runs ahead; a third of one at first."""
     since = None if age is None else NOW - timedelta(seconds=age)
     polled = fold(outcome.InProgress(Reason.PROVISIONING, "m", since)).requeue
     assert polled == Requeue("poll", after)
@@ -140,13 +140,13 @@ def test_what_azure_asked_for_is_done(
         ((TRANSIENT,), Requeue("backoff", None)),
         ((STALLED,), Requeue("never", None)),
         ((SLOWLY,), Requeue("slow", INTERVAL)),
-        ((STALLED, IN_PROGRESS), Requeue("poll", 0.5)),
+        ((STALLED, IN_PROGRESS), Requeue("poll", 0.3)),
         ((STALLED, DONE), Requeue("interval", INTERVAL)),
         ((TRANSIENT, DONE), Requeue("backoff", INTERVAL)),
         ((TRANSIENT, STALLED), Requeue("backoff", None)),
         ((TRANSIENT, outcome.Waiting(Reason.CONFLICT, "busy", 20.0)), Requeue("backoff", 20.0)),
-        ((TRANSIENT, IN_PROGRESS), Requeue("poll", 0.5)),
-        ((outcome.Waiting(Reason.CONFLICT, "busy", 20.0), IN_PROGRESS), Requeue("poll", 0.5)),
+        ((TRANSIENT, IN_PROGRESS), Requeue("poll", 0.3)),
+        ((outcome.Waiting(Reason.CONFLICT, "busy", 20.0), IN_PROGRESS), Requeue("poll", 0.3)),
         ((STALLED, DEPENDENT), Requeue("never", None)),
         ((SLOWLY, DEPENDENT), Requeue("slow", INTERVAL)),
         ((DONE, DEPENDENT), Requeue("backoff", INTERVAL)),
@@ -254,6 +254,6 @@ def test_any_passes_keep_the_rules(first: list[outcome.Outcome], second: list[ou
     """After any two passes the kstatus rules hold, and the pause is a pause."""
     verdict = fold(*second, previous=fold(*first).conditions)
     pause = verdict.requeue.pause(backoff=0.75)
-    assert pause is None or 0.5 <= pause <= 3600
+    assert pause is None or 0.3 <= pause <= 3600
     final = [isinstance(each, outcome.Stalled) and not each.slowly for each in second]
     assert (pause is None) == (bool(final) and all(final))
