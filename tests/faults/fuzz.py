@@ -369,8 +369,8 @@ def all_states(count: int, *, seed: int, jobs: int, root: Path) -> Tally:
 def report(told: Tally) -> str:
     """One line, and what broke."""
     line = (
-        f"{told.states} fuzzed states: {told.refused} refused, each with its place; {told.planned} passes over objects of "
-        f"those that loaded; {len(told.broken)} violations; {told.seconds:.0f} s of CPU"
+        f"{told.states} fuzzed states: {told.refused} refused, each with its place; {told.planned} passes over "
+        f"objects of those that loaded; {len(told.broken)} violations; {told.seconds:.0f} s of CPU"
     )
     return "\n".join([line, *(f"    {one[:900]}" for one in told.broken[:20])])
 
