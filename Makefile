@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK := requirements.lock
 
-.PHONY: help install demo test check soak faults mutants schema lock clean
+.PHONY: help install demo test check bench soak faults mutants schema lock clean
 
 help:
 	@echo "make demo     a local Azure, the controller and a served model, in one command"
 	@echo "make test     the test suite"
 	@echo "make check    format, lint, types, architecture, generated files"
+	@echo "make bench    10, 100 and 1,000 apps: how reads, writes, CPU and memory grow with their number"
 	@echo "make soak     144 commits, one after the other, to a running daemon: memory and descriptors stay flat"
 	@echo "make faults   every call of every scenario broken in every way: half an hour on two cores"
 	@echo "make mutants  bugs sown on purpose: the campaign of faults must see each"
@@ -42,6 +43,9 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/acaops validate desired_state
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench.many
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.bench.commits

@@ -21,6 +21,7 @@ log = structlog.get_logger()
 async def run(chosen: settings.Settings, *, config: Path | None) -> int:
     """Follow the desired state and reconcile until a signal. Exit status 0; 1 where it can't start. `config` is written
     whenever an app serves at a new address."""
+    assembly.spare_collector()
     told = supervisor.Supervisor(os.environ)
     try:
         async with _started(chosen, told) as one:

@@ -122,8 +122,7 @@ async def app(
     wanted = loaded.object
     release = await _release(loaded, known=known)
     ids, group = await observe.ids(cloud, stands_on)
-    stack = await observe.foundation(cloud, ids, group)
-    live = await observe.app(cloud, wanted, ids=ids, stack=stack)
+    stack, live = await observe.standing(cloud, wanted, ids=ids, group=group)
     basis = memory.Basis(wanted, stands_on, release.content.digest, release.secrets, stack, live)
     resting = known.resting(loaded.name, basis)
     if resting and resting.looks:

@@ -31,25 +31,39 @@ async def stack(cloud: port.Cloud, ids: identity.Ids, group: observed.Resource |
     """The resources of an Environment. Children are read once their parent is there."""
     if group is None:
         return observed.Stack()
-    seen, workspace = await asyncio.gather(foundation(cloud, ids, group), cloud.read(Kind.WORKSPACE, ids.workspace))
-    seen = replace(seen, workspace=workspace)
+    environment, workspace = await asyncio.gather(
+        cloud.read(Kind.ENVIRONMENT, ids.environment), cloud.read(Kind.WORKSPACE, ids.workspace)
+    )
+    seen = await _foundation(cloud, ids, observed.Stack(group=group, workspace=workspace, environment=environment))
     if seen.account and seen.account.usable:
-        seen = replace(seen, file_service=await cloud.read(Kind.FILE_SERVICE, ids.file_service))
+        return replace(seen, file_service=await cloud.read(Kind.FILE_SERVICE, ids.file_service))
     return seen
 
 
-async def foundation(cloud: port.Cloud, ids: identity.Ids, group: observed.Resource | None) -> observed.Stack:
-    """Those of them that an app stands on: neither the file service nor the workspace."""
+async def standing(
+    cloud: port.Cloud, app: desired.InferenceApp, *, ids: identity.Ids, group: observed.Resource | None
+) -> tuple[observed.Stack, observed.Resource | None]:
+    """What an InferenceApp stands on, which is neither file service nor workspace, and its container app; there is none
+    without its environment."""
     if group is None:
-        return observed.Stack()
-    account, environment = await asyncio.gather(
-        cloud.read(Kind.ACCOUNT, ids.account), cloud.read(Kind.ENVIRONMENT, ids.environment)
-    )
-    seen = observed.Stack(group=group, account=account, environment=environment)
+        return observed.Stack(), None
+    environment = await cloud.read(Kind.ENVIRONMENT, ids.environment)
+    beside = _foundation(cloud, ids, observed.Stack(group=group, environment=environment))
+    if environment is None:
+        return await beside, None
+    name = identity.app_name(app, group_id=ids.group)
+    seen, live = await asyncio.gather(beside, cloud.read(Kind.APP, ids.app(name)))
+    return seen, live
+
+
+async def _foundation(cloud: port.Cloud, ids: identity.Ids, seen: observed.Stack) -> observed.Stack:
+    """Account, share, keys and environment storage besides."""
+    account = await cloud.read(Kind.ACCOUNT, ids.account)
+    seen = replace(seen, account=account)
     if account and account.usable:
         share, keys = await asyncio.gather(cloud.read(Kind.SHARE, ids.share), _keys(cloud, ids.account))
         seen = replace(seen, share=share, keys=keys)
-    if environment:
+    if seen.environment:
         name = stack_plan.storage_name(ids, seen)
         seen = replace(seen, storage=await cloud.read(Kind.STORAGE, ids.storage(name)))
     return seen
@@ -90,15 +104,6 @@ async def _mounted(cloud: port.Cloud, environment_id: str) -> frozenset[str] | N
 def _stands_in(app: observed.Resource, environment_id: str) -> bool:
     named = app.properties.get("environmentId") or app.properties.get("managedEnvironmentId") or ""
     return str(named).lower() == environment_id.lower()
-
-
-async def app(
-    cloud: port.Cloud, wanted: desired.InferenceApp, *, ids: identity.Ids, stack: observed.Stack
-) -> observed.Resource | None:
-    """An InferenceApp's container app; there is none without its environment."""
-    if stack.environment is None:
-        return None
-    return await cloud.read(Kind.APP, ids.app(identity.app_name(wanted, group_id=ids.group)))
 
 
 async def workload(

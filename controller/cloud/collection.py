@@ -18,6 +18,9 @@ MOVING = 0.5
 ACTIVE = 120.0
 """Seconds after which one that was moving counts as no longer waited for."""
 
+LARGE = 200
+"""Resources in a list that is too much to be asked for because of one that moves."""
+
 REMEMBERED = 6 * 3600.0
 """Seconds for which it is remembered that somebody asked for a resource: longer than most looks are apart."""
 
@@ -104,6 +107,8 @@ class Collection:
             return False
         known = self.known(name)
         moving = known is not None and not (known.settled and self.valid(known.order, name))
+        if moving and len(self._answers) > LARGE:
+            return False
         return any(
             not moving or (now - at <= ACTIVE and not self._settled(other))
             for other, at in self._asked.items()

@@ -37,8 +37,6 @@ SETTLED = 10.0
 STEADY = 30.0
 """The same about what an environment stands on, which hardly ever changes."""
 
-CHANGING = (Kind.ENVIRONMENT, Kind.STORAGE, Kind.APP)
-
 NEWBORN = 30.0
 """Seconds after a create of ours in which an absence isn't believed."""
 
@@ -224,7 +222,7 @@ class Shared:
     def _held(self, kind: Kind, scope: str) -> Collection:
         key = (kind, scope.lower())
         if key not in self._collections:
-            self._collections[key] = Collection(SETTLED if kind in CHANGING else STEADY)
+            self._collections[key] = Collection(SETTLED if kind in (Kind.ENVIRONMENT, Kind.APP) else STEADY)
         return self._collections[key]
 
 

@@ -52,6 +52,7 @@ class Metrics:
         self._pruning = prometheus_client.Gauge(
             "acaops_pruning", "Resources of objects that aren't desired any more.", ("state",), registry=self.registry
         )
+        self.pruning(())
         self._leader = self._gauge("acaops_leader", "1 while this process may write.")
         self._leader.set(1)
         for result in ("success", "error"):

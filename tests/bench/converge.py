@@ -143,6 +143,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="the longest the first convergence may take")
     options = parser.parse_args()
     logs.configure_stderr(level="info", form="json", environ=os.environ)
+    assembly.spare_collector()
     print(json.dumps(asyncio.run(measured(options.folder, quiet=options.quiet, seconds=options.seconds))))
     return 0
 

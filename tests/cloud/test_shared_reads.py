@@ -219,6 +219,20 @@ async def test_several_that_move_are_listed(inner: Cloud, cloud: shared.Shared) 
     assert inner.asked == ["list containerApp", "get app-0"]
 
 
+async def test_a_large_list_is_too_much_for_one_that_moves(
+    inner: Cloud, cloud: shared.Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though others move as well."""
+    monkeypatch.setattr(collection, "LARGE", 4)
+    inner.put(app(0), "InProgress")
+    inner.put(app(1), "InProgress")
+    await names(cloud, 0, 1, 2)
+    inner.asked.clear()
+    inner.now += 1
+    await names(cloud, 0)
+    assert inner.asked == ["get app-0"]
+
+
 async def test_a_list_says_what_is_missing(inner: Cloud, cloud: shared.Shared) -> None:
     """For those it was asked for, and for others."""
     await names(cloud, 0, 1)

@@ -20,6 +20,9 @@ from pathlib import Path
 from tests.faults import case, fuzz, kinds, portal, scenarios, seam, sequences
 
 PAIRS, TRIPLES = 500, 100
+TOLD = 500
+"""Cases between two lines of progress."""
+
 MOST_REQUESTS = 150
 """Requests of a scenario that are faulted."""
 
@@ -309,10 +312,12 @@ def _cases(chosen: argparse.Namespace) -> list[Case]:
 
 
 def _told(outcomes: Iterator[Outcome], count: int) -> Iterator[Outcome]:
-    """Progress on stderr, where somebody watches."""
+    """Progress, and each violation as it comes, on stderr."""
     for number, outcome in enumerate(outcomes, 1):
-        if sys.stderr.isatty():
-            print(f"\r{number} of {count}", end="", file=sys.stderr, flush=True)
+        if outcome.broken:
+            print(f"violation: {outcome.case.named}: {outcome.broken[0][:200]}", file=sys.stderr, flush=True)
+        if number % TOLD == 0 or number == count:
+            print(f"{number} of {count} cases", file=sys.stderr, flush=True)
         yield outcome
 
 
