@@ -34,6 +34,8 @@ OVERDUE = 60.0
 WAITED_FOR = frozenset(kind.label for kind in (Kind.SHARE, Kind.ENVIRONMENT, Kind.STORAGE))
 """The steps of an Environment that apps wait for."""
 
+APP = "InferenceApp"
+
 LOADING = 900.0
 """Seconds after which a load counts as stuck."""
 
@@ -101,12 +103,14 @@ class Loop:
                 self._fetched()
                 await self._accept(source, changed)
             self._loaded()
+            await self._tidy()
 
     async def accept(self, source: manifest.Source) -> None:
         """Work on a state that was loaded already."""
         async with self._loading:
             await self._accept(source, None)
             self._loaded()
+            await self._tidy()
 
     def ask(self, keys: Iterable[reconcile.Key]) -> None:
         """Ask for a look at those of `keys` that are worked on."""
@@ -178,7 +182,11 @@ class Loop:
         elif not self._closed:
             self._hire(wanted)
             self.ask(wanted if known is None or changed is None else self._concerned(known, source, changed))
-        await self.origin.tidy([source, *self._looking.values()])
+
+    async def _tidy(self) -> None:
+        """Last: whoever is told of a load is told before the looks that it brings about."""
+        if self.source is not None:
+            await self.origin.tidy([self.source, *self._looking.values()])
 
     def _wanted(self, source: manifest.Source) -> set[reconcile.Key]:
         return {key for key in source.keys if self.only(key)}
@@ -333,10 +341,13 @@ def _reads(app: manifest.LoadedApp, changed: frozenset[Path], *, state: bool) ->
 
 
 def _moved(before: store.ObjectStatus | None, after: store.ObjectStatus | None) -> bool:
-    """Whether something that others wait for came to be done, or is no longer: then they may go on, or have to wait."""
+    """Whether something that others wait for came to be done, or is no longer: then they may go on, or have to wait.
+    Of an Environment that is a step, of an app that it is Ready."""
 
     def done(status: store.ObjectStatus | None) -> set[str]:
         steps = status.resources if status else ()
-        return {step.name for step in steps if step.name in WAITED_FOR and isinstance(step.outcome, outcome.Done)}
+        found = {step.name for step in steps if step.name in WAITED_FOR and isinstance(step.outcome, outcome.Done)}
+        ready = status is not None and status.kind == APP and settled(status) is True
+        return found | ({f"{conditions.READY} at {status.source_revision}"} if status and ready else set())
 
     return done(before) != done(after)

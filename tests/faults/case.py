@@ -144,7 +144,7 @@ async def _run(
                 written = len(here.writes())
                 here.watch.made.clear()
                 here.watch.removed.clear()
-            drive = world.Drive(here, source, prunes=step.prunes, stalled=scenario.stalled)
+            drive = world.Drive(here, source, prunes=step.prunes, deletes=step.deletes, stalled=scenario.stalled)
             if not step.hasty or not await _died(here, drive):
                 await _converge(here, drive, result, restless=restless)
         _told(here, result)

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from controller.model import tags
 from controller.sources import manifest
 from controller.telemetry import log as logs
 from tests.faults.world import World
@@ -54,11 +55,13 @@ class State:
 
 @dataclass(frozen=True)
 class Step:
-    """`effect` is done in Azure, then `state` is wanted. `prunes`: what isn't wanted any more is deleted."""
+    """`effect` is done in Azure, then `state` is wanted. `prunes`: what isn't wanted any more is deleted; `deletes`: this
+    is. `hasty`: where the controller dies in this step, the next one begins at once."""
 
     state: State
     effect: Effect | None = None
     prunes: bool = False
+    deletes: tags.Owner | None = None
     hasty: bool = False
 
 
@@ -208,6 +211,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         ending=("second",),
     ),
     Scenario("prune-all", DOOMED, (Step(State((ELSEWHERE,)), prunes=True),), ending=("chat",)),
+    Scenario(
+        "delete",
+        TWO,
+        (Step(State((environment(), app("second"))), deletes=tags.Owner("one", "InferenceApp", "chat")),),
+        ending=("chat",),
+    ),
     Scenario("emptied", DOOMED, (Step(State(()), prunes=True),), check=_nothing_sent),
     Scenario("not-ours", PLAIN, (Step(IMAGE),), hand=_taken, stalled=(("InferenceApp", "chat"),), check=_nothing_sent),
     Scenario(

@@ -103,8 +103,8 @@ Shot = Callable[[Moment], Awaitable[Any]]
 @dataclass
 class Seam:
     """`shots` say which call is answered how; `fired` which of them were, in order. `edits` are made just before the
-    call goes out. `looking` is what the pass under way is about, `world` where it is, `now` tells the time. `broken`:
-    calls that were made again sooner than Azure told."""
+    call goes out. `looking` is what the pass under way is about, `looks` its number, `world` where it is, `now` tells
+    the time. `broken`: calls that were made again sooner than Azure told."""
 
     shots: Mapping[Call, Shot] = field(default_factory=dict)
     edits: Mapping[Call, Callable[[Any], Awaitable[None]]] = field(default_factory=dict)
@@ -113,6 +113,7 @@ class Seam:
     armed: bool = False
     running: asyncio.Future[Any] | None = None
     looking: Any = None
+    looks: int = 0
     world: Any = None
     now: Callable[[], datetime] | None = None
     broken: list[str] = field(default_factory=list)
@@ -120,7 +121,7 @@ class Seam:
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     _made: dict[str, int] = field(default_factory=dict)
-    _put_off: dict[tuple[Any, str, str], datetime] = field(default_factory=dict)
+    _put_off: dict[tuple[Any, str, str], tuple[int, datetime]] = field(default_factory=dict)
     _life: int = 0
 
     def wrap(self, inner: AsyncHttpTransport[Any, Any]) -> AsyncHttpTransport[Any, Any]:
@@ -178,11 +179,12 @@ class Seam:
     def put_off(self, call: Call, seconds: float) -> None:
         """Azure told to make this call again no sooner."""
         assert self.now is not None, "virtual time is set before a pass"
-        self._put_off[self.looking, call.method, call.path] = self.now() + timedelta(seconds=seconds)
+        self._put_off[self.looking, call.method, call.path] = self.looks, self.now() + timedelta(seconds=seconds)
 
     def _on_time(self, call: Call) -> None:
-        until = self._put_off.pop((self.looking, call.method, call.path), None)
-        if until is not None and self.now is not None and self.now() < until:
+        """What one pass asks for several times at once is one question."""
+        look, until = self._put_off.get((self.looking, call.method, call.path), (self.looks, None))
+        if until is not None and look != self.looks and self.now is not None and self.now() < until:
             early = (until - self.now()).total_seconds()
             self.broken.append(f"{call.method} {call.path} was sent again {early:.1f} s sooner than Azure told")
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from controller import loop, memory, objects, pruning, reconcile, settings, worker
+from controller import leftovers, loop, memory, objects, pruning, reconcile, settings, worker
 from controller.cloud import azure, files, pacing, share_calls, shared
+from controller.model import outcome, tags
 from controller.model.conditions import Reason
-from controller.plan import planner
+from controller.plan import planner, prune
 from controller.sources import manifest
 from controller.status import store, summarize
 from controller.telemetry import log as logs
@@ -47,7 +48,7 @@ RANGE = 16 * 1024
 """Bytes of a file sent at a time."""
 
 PRUNE = ("Prune", "everything")
-"""In place of an object's key: a round of the pruner."""
+"""In place of an object's key: a round of what deletes."""
 
 TROUBLE = (Reason.CONNECTION_FAILED, Reason.AZURE_ERROR, Reason.THROTTLED, Reason.TIMEOUT, Reason.CONFLICT)
 """Reasons that nobody is told of where nothing goes wrong."""
@@ -142,9 +143,32 @@ class World:
         self.told.append(json.dumps(statuses.source.as_json()))
         return summarize.Requeue("interval" if pause >= objects.INTERVAL else "poll", pause)
 
+    async def delete(self, owner: tags.Owner) -> summarize.Requeue | None:
+        """One look of `acaops delete`, given once more after each failure; None when the controller died in it."""
+        self.looks += 1
+        pause = await self.carried(asyncio.ensure_future(self._deleted(owner)), None)
+        if pause is None or isinstance(pause, summarize.Requeue):
+            return pause
+        return summarize.Requeue("interval" if pause >= objects.INTERVAL else "poll", pause)
+
+    async def _deleted(self, owner: tags.Owner) -> float:
+        def planned(seen: prune.Seen) -> prune.Plan:
+            return prune.Plan(prune.steps(owner, seen, policy="Delete"))
+
+        where = leftovers.scopes(ALLOWED)
+        sweep = leftovers.Sweep(self.cloud, where, None, planned, policy="Delete", soon=leftovers.SOON)
+        try:
+            seen, made = await sweep.look()
+            results = await sweep.carry_out(seen, made, still=lambda: "")
+        except outcome.OutcomeError as error:
+            self.told.append(error.outcome.message)
+            return leftovers.AGAIN
+        self.told += [json.dumps(one.told.as_json()) for one in results]
+        return min((one.pause for one in results if one.told.state != "Kept"), default=objects.INTERVAL)
+
     async def carried(self, task: asyncio.Future[Any], key: store.Key | None) -> Any:
         """What `task` comes to, where it may be cancelled from within or die; None when it died."""
-        self.seam.running, self.seam.looking = task, key
+        self.seam.running, self.seam.looking, self.seam.looks = task, key, self.looks
         try:
             result: Any = await task
         except asyncio.CancelledError:
@@ -194,6 +218,7 @@ class Drive:
     world: World
     source: manifest.Source
     prunes: bool = False
+    deletes: tags.Owner | None = None
     stalled: Collection[store.Key] = ()
     due: dict[store.Key, datetime | None] = field(init=False)
     failures: Counter[store.Key] = field(default_factory=Counter)
@@ -205,7 +230,7 @@ class Drive:
     @property
     def keys(self) -> tuple[store.Key, ...]:
         """What is looked at."""
-        return (*self.source.keys, PRUNE) if self.prunes else self.source.keys
+        return (*self.source.keys, PRUNE) if self.prunes or self.deletes else self.source.keys
 
     def ask(self) -> None:
         """Everything is due now."""
@@ -242,7 +267,7 @@ class Drive:
     async def one(self, key: store.Key) -> None:
         """One look, and when the next one is."""
         before = self._outcomes(key)
-        requeue = await (self.world.prune(self.source) if key == PRUNE else self.world.look(self.source, key))
+        requeue = await self._looked(key)
         if requeue is None:
             self.failures.clear()
             self.ask()
@@ -255,6 +280,11 @@ class Drive:
             self.due |= dict.fromkeys(self.source.dependents(*key), self.world.time.now())
         self.due |= dict.fromkeys(self.world.called & set(self.source.keys), self.world.time.now())
         self.world.called.clear()
+
+    async def _looked(self, key: store.Key) -> summarize.Requeue | None:
+        if key != PRUNE:
+            return await self.world.look(self.source, key)
+        return await (self.world.delete(self.deletes) if self.deletes else self.world.prune(self.source))
 
     def _moment(self, requeue: summarize.Requeue, wait: float) -> datetime:
         """A look at Azure's work is put off until something can be seen."""

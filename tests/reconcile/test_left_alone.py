@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from controller import loop, settings
+from controller.sources import origin
 from tests.reconcile import timeline
 from tests.reconcile.stack import APP, ENVIRONMENT, Stack, app, environment
 
@@ -92,3 +94,15 @@ async def test_a_suspension_without_an_end_and_one_that_is_over(built: Stack, un
     await built.converge()
     most = (await built.live_app())["properties"]["template"]["scale"]["maxReplicas"]
     assert most == (1 if until is None else 3)
+
+
+async def test_an_app_is_called_when_what_it_depends_on_is_ready(stack: Stack) -> None:
+    """At once, without a look in between: the pause after a failure is ten minutes here."""
+    stack.write(environment(), app(), app("second", dependsOn=["chat"]))
+    patient = settings.Backoff(first=600.0, most=600.0)
+    one = loop.Loop(origin.Folder(stack.folder), stack.reconciler, patient)
+    try:
+        await one.load()
+        await stack.until(lambda: loop.settled(stack.reconciler.statuses.get(SECOND)) is True)
+    finally:
+        await one.close()
