@@ -55,8 +55,8 @@ class State:
 
 @dataclass(frozen=True)
 class Step:
-    """`effect` is done in Azure, then `state` is wanted. `prunes`: what isn't wanted any more is deleted; `deletes`: this
-    is. `hasty`: where the controller dies in this step, the next one begins at once."""
+    """`effect` is done in Azure, then `state` is wanted. `prunes`: what isn't wanted any more is deleted; `deletes`:
+    this is. `hasty`: where the controller dies in this step, the next one begins at once."""
 
     state: State
     effect: Effect | None = None
