@@ -190,6 +190,10 @@ def _endpoints(cloud: str, text: str) -> Endpoints:
     """ARM's answer read: one object from 2022-09-01 on, a list of clouds before; every field is needed."""
     try:
         clouds: Any = json.loads(text)
+    except ValueError:
+        told = f"what {cloud} answers at /metadata/endpoints can't be read"
+        raise outcome.OutcomeError(outcome.Transient(conditions.Reason.AZURE_ERROR, told)) from None
+    try:
         named = _chosen(clouds if isinstance(clouds, list) else [clouds], cloud)
         authentication = named["authentication"]
         login = urlsplit(authentication["loginEndpoint"])
@@ -197,7 +201,7 @@ def _endpoints(cloud: str, text: str) -> Endpoints:
         arm = str(named.get("resourceManager") or cloud).rstrip("/")
     except (ValueError, LookupError, TypeError, AttributeError):
         told = f"{cloud} doesn't describe a cloud at /metadata/endpoints"
-        raise outcome.OutcomeError(outcome.Stalled(conditions.Reason.INVALID_REQUEST, told)) from None
+        raise outcome.OutcomeError(outcome.Stalled(conditions.Reason.INVALID_REQUEST, told, slowly=True)) from None
     return Endpoints(arm, f"{login.scheme}://{login.netloc}", f"{audience.rstrip('/')}/.default")
 
 

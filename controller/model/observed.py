@@ -61,8 +61,10 @@ class Resource:
 
     @property
     def changed(self) -> datetime | None:
-        """When the resource was last written, aware; None where the service doesn't say."""
-        return moment((self.body.get("systemData") or {}).get("lastModifiedAt"))
+        """When the resource was last written, aware; None where the service doesn't say. A workspace says it in words of
+        its own (recorded: createdDate and modifiedDate of its GET)."""
+        written = (self.body.get("systemData") or {}).get("lastModifiedAt")
+        return moment(written or self.properties.get("modifiedDate") or self.properties.get("createdDate"))
 
     @property
     def failed(self) -> bool:

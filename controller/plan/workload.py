@@ -108,7 +108,8 @@ def _mirror(app: App, files: Sequence[content.File]) -> actions.Action | None:
     delete = tuple(path for path in before if path.casefold() not in kept)
     if not put and not delete:
         return None
-    during = before | {file.path: "" for file in put}
+    # What is being removed too: a mirror cut short may have done it, and then be asked for it again.
+    during = before | dict.fromkeys((*(file.path for file in put), *delete), "")
     mirror = actions.Mirror(put, delete, template.mirror_path(app.owner), during, after)
     return actions.Action("Mirror", f"{len(put)} files to write, {len(delete)} to remove", mirror=mirror)
 

@@ -176,6 +176,13 @@ def _wrong(folder: Path, boundary: Path) -> str | None:
     """What keeps `folder` (absolute, without `..`) from being published."""
     if not folder.is_relative_to(boundary):
         return f"leaves {boundary}"
+    try:
+        return _unpublishable(folder, boundary)
+    except OSError as error:
+        return f"can't be looked at: {error.strerror or error}"
+
+
+def _unpublishable(folder: Path, boundary: Path) -> str | None:
     if folder.resolve() != folder:
         return "is a symbolic link, or goes through one"
     if ".git" in folder.relative_to(boundary).parts:

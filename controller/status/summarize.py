@@ -6,11 +6,12 @@ table it carries out, worst first:
     Stalled      Ready False,   Stalled      never, or slowly for what may heal by itself
     Transient    Ready False,   Reconciling  as told, else the growing backoff
     Waiting      Ready False,   Reconciling  as told, else the growing backoff
-    InProgress   Ready Unknown, Reconciling  soon: a tenth of the age, 1 to 15 s
+    InProgress   Ready Unknown, Reconciling  soon: after 0.3 s, then a tenth of the age, 1 to 15 s
     Done         Ready True                  the interval
 
 The worst step decides the conditions; the step that needs a look soonest decides the next look. Two exceptions: where
-one step is in progress or stalled, those that wait for it have no say; and a throttle that named a pause is kept.
+one step is in progress, waits for an operation or is stalled, those that wait for it have no say; and a throttle that
+named a pause is kept.
 """
 
 from __future__ import annotations
@@ -113,8 +114,14 @@ def worst(steps: Sequence[StepReport]) -> tuple[StepReport, ...]:
 def _heard(steps: Sequence[StepReport]) -> Sequence[StepReport]:
     """The steps that have a say. One that waits for a dependency knows no more than the step it waits for, and looking
     again on its behalf would send again what was refused for good."""
-    held_up = any(isinstance(step.outcome, outcome.InProgress | outcome.Stalled) for step in steps)
+    held_up = any(_holds_up(step.outcome) for step in steps)
     return [step for step in steps if not (held_up and _waits_for_another(step))]
+
+
+def _holds_up(verdict: outcome.Outcome) -> bool:
+    if isinstance(verdict, outcome.Waiting):
+        return verdict.reason == conditions.Reason.OPERATION_IN_PROGRESS
+    return isinstance(verdict, outcome.InProgress | outcome.Stalled)
 
 
 def _waits_for_another(step: StepReport) -> bool:

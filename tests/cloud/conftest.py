@@ -164,6 +164,8 @@ class Stub:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/metadata/endpoints":
+            if isinstance(self.metadata, str):
+                return web.Response(text=self.metadata)
             return web.json_response(self.metadata or self.described())
         if request.path.endswith("/oauth2/v2.0/token"):
             self.tokens += 1

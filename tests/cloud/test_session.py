@@ -53,8 +53,21 @@ async def test_what_is_no_cloud_is_said_to_be_none(stub: Stub, names: Names) -> 
     async with adapter.Azure(stub.url) as cloud:
         judged = await read(cloud, names)
     assert judged == outcome.Stalled(
-        Reason.INVALID_REQUEST, f"{stub.url} doesn't describe a cloud at /metadata/endpoints"
+        Reason.INVALID_REQUEST, f"{stub.url} doesn't describe a cloud at /metadata/endpoints", slowly=True
     )
+
+
+async def test_an_answer_that_breaks_off_is_asked_for_again(stub: Stub, names: Names) -> None:
+    """It says nothing of whether a cloud is there."""
+    stub.metadata = '{"name": "Stu'
+    stub.answer(200, {"name": "rg-one"})
+    async with adapter.Azure(stub.url) as cloud:
+        judged = await read(cloud, names)
+        assert judged == outcome.Transient(
+            Reason.AZURE_ERROR, f"what {stub.url} answers at /metadata/endpoints can't be read"
+        )
+        stub.metadata = None
+        assert await cloud.read(kinds.Kind.GROUP, names.group)
 
 
 def test_plain_http_is_refused() -> None:

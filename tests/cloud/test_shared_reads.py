@@ -299,6 +299,24 @@ async def test_a_request_on_its_way_is_not_joined_after_a_write(inner: Cloud, cl
     assert [one.properties.get("changed") if one else None for one in found] == [None, True, True]
 
 
+async def test_a_list_on_its_way_serves_others_after_a_write(inner: Cloud, cloud: shared.Shared) -> None:
+    """Not the one that was written."""
+    await names(cloud, 0, 1, 2)
+    inner.now += shared.SETTLED + 1
+    inner.asked.clear()
+    inner.gate.clear()
+    before = asyncio.create_task(cloud.read(Kind.APP, app(0)))
+    await turn()
+    inner.put(app(1), changed=True)
+    await cloud.update(Kind.APP, app(1), {})
+    after = [asyncio.create_task(cloud.read(Kind.APP, app(number))) for number in (1, 2)]
+    await turn()
+    inner.gate.set()
+    found = [await before, *[await each for each in after]]
+    assert [one.properties.get("changed") if one else None for one in found] == [None, True, None]
+    assert inner.asked == ["list containerApp", "get app-1"]
+
+
 async def test_a_write_speaks_for_what_lies_below(inner: Cloud, cloud: shared.Shared) -> None:
     """A share's answer is older than the account it lies in, and so is an environment's list of storages."""
     inner.put(SHARE)

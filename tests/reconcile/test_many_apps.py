@@ -112,7 +112,7 @@ async def test_one_app_of_an_environment_is_written_at_a_time(tmp_path: Path) ->
             await one.one_round()
             time.advance(60)
         stack.write(environment(), *map(app, NAMES[:3]))
-        for _ in range(2):
+        for _ in range(4):
             await one.one_round()
         began = {name: await stack.arm("GET", stack.ids.app(name)) is not None for name in NAMES[1:3]}
         assert began == {"chat-one": True, "chat-two": False}

@@ -44,6 +44,22 @@ WANTED = {
 }
 
 
+async def test_a_change_that_is_taken_back_half_done(mirrored: Stack) -> None:
+    """Killed after a file was removed, and then that file is wanted again: it is written again."""
+    gone = mirrored.code / "old" / "gone.py"
+    text = gone.read_text()
+    gone.unlink()
+    killing = Killing(mirrored.cloud, after=2)
+    mirrored.restart(killing)
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        await mirrored.settle()
+    assert killing.done[-1] == "delete inference/old/gone.py"
+    gone.write_text(text)
+    mirrored.restart()
+    await mirrored.converge()
+    assert mirrored.files()["inference/old/gone.py"] == text
+
+
 async def test_only_what_changed_is_written(mirrored: Stack) -> None:
     """Changed and new files, then deletions; a file that is the same, and foreign ones, are never named."""
     written = len(mirrored.writes())

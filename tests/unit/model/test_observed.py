@@ -44,6 +44,8 @@ def test_a_resource_tells_its_parts() -> None:
     assert (app.name, app.id.rsplit("/", 2)[-2], app.state) == ("aiacaappokxj5", "containerapps", "Succeeded")
     assert app.changed == FIRST.replace(microsecond=123456)
     assert (bare.name, bare.id, bare.state, bare.changed) == ("", "", "Succeeded", None)
+    workspace = observed.Resource({"properties": {"createdDate": "2026-11-22T11:00:00Z"}})
+    assert workspace.changed == datetime(2026, 11, 22, 11, tzinfo=UTC)
     assert (dict(bare.properties), dict(bare.tags)) == ({}, {})
 
 

@@ -562,7 +562,7 @@ def file(path: str, sha256: str) -> content.File:
         pytest.param(None, {"a": "1"}, ["a"], [], {"a": ""}, id="first time"),
         pytest.param({"a": "1"}, {"a": "1", "b": "2"}, ["b"], [], {"a": "1", "b": ""}, id="one more"),
         pytest.param({"a": "1"}, {"a": "2"}, ["a"], [], {"a": ""}, id="changed"),
-        pytest.param({"a": "1", "b": "2"}, {"a": "1"}, [], ["b"], {"a": "1", "b": "2"}, id="one less"),
+        pytest.param({"a": "1", "b": "2"}, {"a": "1"}, [], ["b"], {"a": "1", "b": ""}, id="one less"),
         pytest.param({"a": "", "b": ""}, {"a": "1"}, ["a"], ["b"], {"a": "", "b": ""}, id="cut short before"),
         pytest.param({"A/x": "1"}, {"a/x": "1"}, ["a/x"], [], {"A/x": "1", "a/x": ""}, id="another casing, one file"),
     ],

@@ -104,6 +104,7 @@ def test_an_unknown_workload_profile_is_refused(state: Path) -> None:
     ("path", "says"),
     [
         ("../nowhere", "doesn't exist"),
+        (f"../{'n' * 256}", "can't be looked at: File name too long"),
         ("../file.py", "isn't a folder"),
         ("../../outside", "leaves "),
         ("../link", "is a symbolic link, or goes through one"),
