@@ -13,7 +13,11 @@ from dataclasses import dataclass, field
 from controller.model import observed
 
 MOVING = 0.5
-"""Seconds for which an answer holds about a resource with an operation in flight, or that isn't there."""
+"""Seconds for which an answer about a resource with an operation in flight holds."""
+
+ABSENT = 1.5
+"""The same about one that isn't there: long enough that the list which shows that one app of an environment is done
+serves the next, which is to be created."""
 
 ACTIVE = 120.0
 """Seconds after which one that was moving counts as no longer waited for."""
@@ -38,6 +42,8 @@ class Answer:
         return self.resource is not None and self.resource.settled
 
     def holds(self, now: float, *, settled: float) -> bool:
+        if self.resource is None:
+            return now - self.at <= ABSENT
         return now - self.at <= (settled if self.settled else MOVING)
 
 

@@ -81,7 +81,10 @@ def _account(
     key = mount_key(ids, seen) if seen.storage else None
     body = bodies.account(wanted, location=location, key=key)
     made = steps.owned(Kind.ACCOUNT, ids.account, body, seen.account, owner=owner)
-    return _again(made, body, seen.account, came_to_be="primaryEndpoints", now=now)
+    live = seen.account
+    if live is None or live.properties.get("primaryEndpoints"):
+        return steps.again(made, live, update={"tags": dict(live.tags)} if live else {}, now=now)
+    return steps.again(made, live, update={}, create=body.create, now=now)
 
 
 def _workspace(
@@ -93,18 +96,15 @@ def _workspace(
     location: str | None,
     now: datetime,
 ) -> actions.Step:
+    """One that failed is created again, whether it worked once or not: nothing tells, as even its customerId is there
+    from the beginning (recorded: loganalytics-put-create). What others set of it is kept."""
     body = bodies.workspace(wanted, location=location)
-    made = steps.owned(Kind.WORKSPACE, ids.workspace, body, seen.workspace, owner=owner)
-    return _again(made, body, seen.workspace, came_to_be="customerId", now=now)
-
-
-def _again(
-    made: actions.Step, body: bodies.Wanted, live: observed.Resource | None, *, came_to_be: str, now: datetime
-) -> actions.Step:
-    """What failed is sent again: its tags, or all of it where it lacks the property that tells it was there once."""
-    if live is None or live.properties.get(came_to_be):
-        return steps.again(made, live, update={"tags": dict(live.tags)} if live else {}, now=now)
-    return steps.again(made, live, update={}, create=body.create, now=now)
+    live = seen.workspace
+    made = steps.owned(Kind.WORKSPACE, ids.workspace, body, live, owner=owner)
+    there = live.properties if live else {}
+    kept = {name: there[name] for name in body.create["properties"] if there.get(name)}
+    create = {**body.create, "properties": {**body.create["properties"], **kept}}
+    return steps.again(made, live, update={}, create=create, now=now)
 
 
 def _environment(

@@ -178,16 +178,16 @@ async def test_what_hardly_changes_is_believed_for_longer(inner: Cloud, cloud: s
     assert inner.asked == ["get models"] * 2
 
 
-@pytest.mark.parametrize("state", ["InProgress", None])
+@pytest.mark.parametrize(("state", "seconds"), [("InProgress", collection.MOVING), (None, collection.ABSENT)])
 async def test_what_moves_or_is_missing_is_believed_for_a_moment(
-    inner: Cloud, cloud: shared.Shared, state: str | None
+    inner: Cloud, cloud: shared.Shared, state: str | None, seconds: float
 ) -> None:
-    """Half a second."""
+    """Half a second, and a second and a half."""
     inner.there.clear()
     if state:
         inner.put(app(0), state)
     await names(cloud, 0)
-    inner.now += collection.MOVING
+    inner.now += seconds
     await names(cloud, 0)
     assert len(inner.asked) == 1
     inner.now += 0.1

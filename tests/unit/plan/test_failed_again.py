@@ -80,22 +80,31 @@ def test_what_somebody_else_began_is_not_created_again() -> None:
     assert planned(replace(wanted.stack(), environment=live))[Kind.ENVIRONMENT].action is None
 
 
-@pytest.mark.parametrize(
-    ("part", "kind", "lasting"),
-    [("account", Kind.ACCOUNT, "primaryEndpoints"), ("workspace", Kind.WORKSPACE, "customerId")],
-)
-def test_account_and_workspace(part: str, kind: Kind, lasting: str) -> None:
-    """Tags for one that worked, all of it for one that never came to be."""
-    live = getattr(wanted.stack(), part)
-    worked, never = failed(live), failed(live, **{lasting: None})
+def test_an_account_gets_its_tags_again() -> None:
+    """One that worked, that is; all of it for one that never came to be."""
+    live = wanted.stack().account
+    assert live is not None
+    worked, never = failed(live), failed(live, primaryEndpoints=None)
 
-    updated = sent(planned(replace(wanted.stack(), **{part: worked}))[kind].ready)
-    created = sent(planned(replace(wanted.stack(), **{part: never}))[kind].ready)
+    updated = sent(planned(replace(wanted.stack(), account=worked))[Kind.ACCOUNT].ready)
+    created = sent(planned(replace(wanted.stack(), account=never))[Kind.ACCOUNT].ready)
 
     assert updated == ("Update", "failed", {"tags": live.tags})
     assert created[:2] == ("Create", "failed")
     assert created[2]["location"] == "westus3"
     assert created[2]["tags"] == live.tags
+
+
+def test_a_workspace_is_created_again() -> None:
+    """Nothing tells whether it ever worked; what somebody set of it stays."""
+    live = failed(wanted.stack().workspace, retentionInDays=90)
+
+    verb, reason, body = sent(planned(replace(wanted.stack(), workspace=live))[Kind.WORKSPACE].ready)
+
+    assert (verb, reason) == ("Create", "failed")
+    assert (body["location"], body["tags"]) == ("westus3", live.tags)
+    assert body["properties"]["retentionInDays"] == 90
+    assert body["properties"]["sku"]["name"].lower() == "pergb2018"
 
 
 def test_an_app_gets_all_that_is_owned_again() -> None:
