@@ -125,10 +125,11 @@ class Loop:
                 self._workers[key].ask(first=True)
 
     def asked(self, key: reconcile.Key) -> int | None:
-        """As `ask`, for one object; gives how many passes it has had once one that began after this ended. None where
-        it isn't worked on."""
+        """As `ask`, for one object, by somebody who wants to know how it is: nothing rests on earlier looks. Gives how
+        many passes it has had once one that began after this ended; None where it isn't worked on."""
         if key not in self._workers:
             return None
+        self.reconciler.memory.stir(key[1])
         self.ask([key])
         status = self.reconciler.statuses.get(key)
         return (status.passes if status else 0) + (2 if key in self._looking else 1)

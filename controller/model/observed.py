@@ -61,8 +61,8 @@ class Resource:
 
     @property
     def changed(self) -> datetime | None:
-        """When the resource was last written, aware; None where the service doesn't say. A workspace says it in words of
-        its own (recorded: createdDate and modifiedDate of its GET)."""
+        """When the resource was last written, aware; None where the service doesn't say. A workspace has words of
+        its own for it (recorded: createdDate and modifiedDate of its GET)."""
         written = (self.body.get("systemData") or {}).get("lastModifiedAt")
         return moment(written or self.properties.get("modifiedDate") or self.properties.get("createdDate"))
 

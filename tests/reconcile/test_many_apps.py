@@ -207,6 +207,21 @@ async def test_a_look_that_rests_on_an_earlier_one_tells_the_same(many: Sharing)
         assert after.passes == before.passes + 2
 
 
+async def test_who_asks_after_an_app_has_it_read_whole(many: Sharing) -> None:
+    """Nothing rests on earlier looks then."""
+    statuses = many.stack.reconciler.statuses
+    one = loop.Loop(origin.Folder(many.stack.folder), many.stack.reconciler, settings.Backoff(first=0.02, most=0.05))
+    try:
+        await one.load()
+        await many.stack.until(lambda: all(map(loop.settled, map(statuses.get, keys()))))
+        many.reads.clear()
+        passes = one.asked(APP)
+        await many.stack.until(lambda: many.stack.status().passes == passes)
+        assert many.reads["revisions"] == 1
+    finally:
+        await one.close()
+
+
 async def test_losing_the_memory_costs_reads_only(many: Sharing) -> None:
     """A new controller comes to the same, without a write."""
     await many.converge()
