@@ -96,10 +96,11 @@ def _app(environment: int, number: int) -> dict[str, Any]:
     return {"apiVersion": "acaops/v1", "kind": "InferenceApp", "metadata": {"name": name}, "spec": spec}
 
 
-async def measure(apps: int, folder: Path, *, quiet: int, seconds: float) -> list[dict[str, Any]]:
-    """The phases as `converge` tells them."""
+async def measure(apps: int, folder: Path, *, quiet: int, seconds: float, rate: float | None) -> list[dict[str, Any]]:
+    """The phases as `converge` tells them. `rate` as in `bound`."""
     desired = state(folder, apps)
-    async with lifecycle.serve_child(folder / "azure", port=0, time_scale=0, processes=False) as server:
+    more = () if rate is None else ("--resource-requests-rate", str(rate))
+    async with lifecycle.serve_child(folder / "azure", port=0, time_scale=0, processes=False, more=more) as server:
         with (folder / "controller.log").open("w") as log:
             child = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.bench.converge", str(desired)),
@@ -127,18 +128,18 @@ def by_kind(phase: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
     return reads, writes
 
 
-def bound(apps: int, reads: Mapping[str, int], writes: Mapping[str, int]) -> dict[str, float]:
+def bound(apps: int, reads: Mapping[str, int], writes: Mapping[str, int], *, rate: float | None) -> dict[str, float]:
     """Seconds that each bucket makes such a number of requests take, at least, and the longest queue of one
-    environment, in which operations take no time."""
+    environment, in which operations take no time. `rate`: what a type's bucket gets a second, if not the default."""
     asked = {"reads": sum(count for kind, count in reads.items() if kind not in READING)}
     asked |= {"writes": sum(writes.values()), "listKeys": reads.get("listKeys", 0)}
     least = {name: (asked[name] - most) / rate for name, (most, rate) in BUCKETS.items()}
-    least |= {kind: (writes.get(kind, 0) - most) * 300 / most for kind, most in RESOURCE_REQUESTS.items()}
+    least |= {kind: (writes.get(kind, 0) - most) / (rate or most / 300) for kind, most in RESOURCE_REQUESTS.items()}
     queue = {"queue": STEP * (STEPS + -(-apps // ENVIRONMENTS))}
     return {name: seconds for name, seconds in (least | queue).items() if seconds > 0}
 
 
-def shown(apps: int, phases: Iterable[Mapping[str, Any]]) -> bool:
+def shown(apps: int, phases: Iterable[Mapping[str, Any]], *, rate: float | None) -> bool:
     """Print one size; whether it kept to the budgets."""
     kept = True
     for phase in phases:
@@ -147,7 +148,7 @@ def shown(apps: int, phases: Iterable[Mapping[str, Any]]) -> bool:
             continue
         reads, writes = by_kind(phase)
         calls = sum(reads.values()) + sum(writes.values()) + phase["throttled"]
-        limits = bound(apps, reads, writes)
+        limits = bound(apps, reads, writes, rate=rate)
         share = phase["throttled"] / max(1, calls)
         print(
             f"{apps:6} {phase['phase']:9} {phase['seconds']:7.1f} s  CPU {phase['cpu']:6.2f} s  "
@@ -187,12 +188,19 @@ def main() -> int:
     parser.add_argument("--apps", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--quiet", type=int, default=2, help="quiet looks at everything")
     parser.add_argument("--seconds", type=float, default=600.0, help="the longest that a first convergence may take")
+    parser.add_argument(
+        "--resource-requests-rate",
+        type=float,
+        dest="rate",
+        help="what the bucket of a resource type gets a second, which nobody has recorded; assumed otherwise",
+    )
     options = parser.parse_args()
     kept = True
     for apps in options.apps:
         with tempfile.TemporaryDirectory() as folder:
-            phases = asyncio.run(measure(apps, Path(folder), quiet=options.quiet, seconds=options.seconds))
-        kept = shown(apps, phases) and kept
+            run = measure(apps, Path(folder), quiet=options.quiet, seconds=options.seconds, rate=options.rate)
+            phases = asyncio.run(run)
+        kept = shown(apps, phases, rate=options.rate) and kept
     return int(not kept)
 
 
