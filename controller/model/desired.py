@@ -187,7 +187,7 @@ class Identity(Model):
     """The managed identities the app has. None: leave those alone that it has. The others are added to what it has; one
     that somebody else assigned stays."""
     user_assigned: Annotated[tuple[fields.IdentityId, ...], Strict(False)] = ()
-    """The resource ids of the user-assigned identities."""
+    """The resource ids of the user-assigned identities. The controller must be Managed Identity Operator of each."""
 
     @field_validator("user_assigned")
     @classmethod
