@@ -1,4 +1,4 @@
-"""An update of the managed environment fails, though it was answered with 200: what is told, what goes on, how it heals."""
+"""An update of the managed environment fails, though it was answered with 200: what is told, and how it heals."""
 
 from __future__ import annotations
 
