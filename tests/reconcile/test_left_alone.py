@@ -26,6 +26,7 @@ async def test_observing_a_whole_stack(built: Stack) -> None:
     assert {(each.resource, each.left) for each in built.status(ENVIRONMENT).drift} == {("fileShare", True)}
     paths = {each.path for each in built.status().drift}
     assert "properties.template.scale.maxReplicas" in paths
+    assert built.status().release == (await built.env())["ACAOPS_RELEASE"]
     assert built.message().startswith("mode Observe: nothing is written; containerApp: left alone: ")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from infra.local_azure.faults import Rule
 from tests.reconcile.stack import ENVIRONMENT, Stack, app, environment
 
 Json = dict[str, object]
@@ -45,6 +46,19 @@ async def test_the_old_one_goes_when_no_listed_revision_names_it(built: Stack) -
     await built.converge()
     assert [(method, path.rpartition("/")[2]) for method, path in built.writes()[since:]] == [("DELETE", "mount")]
     assert await storages(built) == await volumes(built)
+
+
+async def test_who_may_not_look_at_all_apps_removes_none(built: Stack, faults: list[Rule]) -> None:
+    """An app of another group may mount it; a role in one group doesn't show that. It is no failure."""
+    await rotate(built)
+    await built.converge()
+    live = await built.live_app()
+    await built.arm("PATCH", live["id"], {"properties": {"configuration": {"maxInactiveRevisions": 0}}})
+    denied = Rule("^/subscriptions/[^/]+/providers/Microsoft.App/containerApps$", "GET", status=403, code="Forbidden")
+    faults.append(denied)
+    await built.converge()
+    assert "mount" in await storages(built)
+    assert built.told(ENVIRONMENT)[0] == "Ready"
 
 
 async def test_two_apps_of_which_one_still_mounts_the_old_one(built: Stack) -> None:

@@ -82,8 +82,11 @@ async def test_the_same_round_deletes_what_is_removed_in_earnest(followed: Follo
         followed.upstream.commit({YAML: (followed.stack.folder / "state.yaml").read_text()}, "without the app")
         await one.load(frozenset())
         round_ = pruner(followed.stack, one)
-        for _ in range(3):
+        await round_.round()
+        assert 'acaops_pruning{state="Deleting"} 1.0' in followed.stack.reconciler.metrics.exposition().decode()
+        for _ in range(2):
             await round_.round()
+        assert 'acaops_pruning{state="Deleting"} 0.0' in followed.stack.reconciler.metrics.exposition().decode()
         deletions = [path.rpartition("/")[2] for method, path in followed.stack.writes() if method == "DELETE"]
         assert deletions == ["chat"]
 

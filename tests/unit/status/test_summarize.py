@@ -22,6 +22,7 @@ IN_PROGRESS = outcome.InProgress(Reason.PROVISIONING, "Creating")
 WAITING = outcome.Waiting(Reason.CONFLICT, "another operation is in progress")
 DEPENDENT = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waits for the environment")
 THROTTLED = outcome.Waiting(Reason.THROTTLED, "429", 20.0)
+OPEN = outcome.Transient(Reason.CIRCUIT_OPEN, "nothing but failures", 20.0)
 TRANSIENT = outcome.Transient(Reason.AZURE_ERROR, "503 from Azure")
 STALLED = outcome.Stalled(Reason.INVALID_REQUEST, "400 from Azure")
 SLOWLY = outcome.Stalled(Reason.QUOTA_EXCEEDED, "no quota", slowly=True)
@@ -154,6 +155,7 @@ def test_what_azure_asked_for_is_done(
         ((THROTTLED, IN_PROGRESS), Requeue("told", 20.0)),
         ((THROTTLED, TRANSIENT), Requeue("told", 20.0)),
         ((THROTTLED, DONE), Requeue("told", 20.0)),
+        ((OPEN, IN_PROGRESS), Requeue("told", 20.0)),
     ],
 )
 def test_the_soonest_need_decides_the_next_look(outcomes: tuple[outcome.Outcome, ...], requeue: Requeue) -> None:
