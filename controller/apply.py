@@ -74,8 +74,7 @@ async def _run(
         return await _registered(step, error.outcome, cloud)
     except Exception as error:
         # The steps beside this one go on.
-        log.exception("step failed", step=step.kind.label, resource=step.resource_id)
-        return outcome.Transient(Reason.INTERNAL_ERROR, logs.masked(f"{type(error).__name__}: {error}"))
+        return logs.unforeseen("step failed", error, step=step.kind.label, resource=step.resource_id)
     return _begun(step, action)
 
 

@@ -26,17 +26,13 @@ LOOK_SECONDS = 0.5
 Json = dict[str, Any]
 
 
-class _NoError(Exception):
-    """It can't be done; the message says why, and what to do."""
-
-
 async def reconcile(chosen: settings.Settings, *, url: str, name: str, wait: bool, output: commands.Form) -> int:
     """Have every object called `name` looked at now. With `wait`, exit status 0 means that all are Ready after it."""
     try:
         token = _token(chosen, url)
         asked = await _asked(url, token, name)
         shown = [await _passed(url, one) for one in asked] if wait else []
-    except _NoError as error:
+    except commands.RefusedError as error:
         return commands.refused([str(error)])
     if output == "json":
         print(json.dumps({"objects": shown} if wait else {"asked": asked}, indent=2))
@@ -50,14 +46,16 @@ async def reconcile(chosen: settings.Settings, *, url: str, name: str, wait: boo
 
 def _token(chosen: settings.Settings, url: str) -> SecretStr:
     if chosen.api_token is None:
-        raise _NoError(f"no token to show the daemon: {api.REMEDY}")
+        raise commands.RefusedError(f"no token to show the daemon: {api.REMEDY}")
     address = urlsplit(url)
     if address.scheme != "https" and not _stays_here(address.hostname or ""):
-        raise _NoError(f"{url}: a token isn't sent in the clear to another machine; use https://, or ask there")
+        raise commands.RefusedError(
+            f"{url}: a token isn't sent in the clear to another machine; use https://, or ask there"
+        )
     try:
         return chosen.api_token.read()
     except settings.SecretError as error:
-        raise _NoError(str(error)) from None
+        raise commands.RefusedError(str(error)) from None
 
 
 def _stays_here(host: str) -> bool:
@@ -78,12 +76,12 @@ async def _told(url: str) -> Json:
     return told
 
 
-def _nobody(url: str) -> _NoError:
-    return _NoError(f"no daemon answers at {url}; start acaops run, or name its address by --url")
+def _nobody(url: str) -> commands.RefusedError:
+    return commands.RefusedError(f"no daemon answers at {url}; start acaops run, or name its address by --url")
 
 
-def _stands_by(url: str, why: str) -> _NoError:
-    return _NoError(f"the daemon at {url} looks at nothing: {why}; name the leader's address by --url")
+def _stands_by(url: str, why: str) -> commands.RefusedError:
+    return commands.RefusedError(f"the daemon at {url} looks at nothing: {why}; name the leader's address by --url")
 
 
 async def _asked(url: str, token: SecretStr, name: str) -> Sequence[Json]:
@@ -91,7 +89,7 @@ async def _asked(url: str, token: SecretStr, name: str) -> Sequence[Json]:
     answers = [await _ask(url, token, kind, name) for kind in desired.KINDS]
     if found := [body for body in answers if "known" not in body]:
         return found
-    raise _NoError(commands.unknown(name, [str(known).partition("/")[2] for known in answers[0]["known"]]))
+    raise commands.RefusedError(commands.unknown(name, [str(known).partition("/")[2] for known in answers[0]["known"]]))
 
 
 async def _ask(url: str, token: SecretStr, kind: str, name: str) -> Json:
@@ -112,7 +110,7 @@ async def _ask(url: str, token: SecretStr, kind: str, name: str) -> Json:
         return body
     if "leader" in body:
         raise _stands_by(url, str(body.get("error")))
-    raise _NoError(f"{url}: {body.get('error') or f'HTTP {answer.status}'}")
+    raise commands.RefusedError(f"{url}: {body.get('error') or f'HTTP {answer.status}'}")
 
 
 async def _passed(url: str, asked: Json) -> Json:
@@ -121,10 +119,10 @@ async def _passed(url: str, asked: Json) -> Json:
     while True:
         told = await _told(url)
         if problems := told["source"]["problems"]:
-            raise _NoError(f"the desired state doesn't load: {problems[0]}")
+            raise commands.RefusedError(f"the desired state doesn't load: {problems[0]}")
         status = next((one for one in told["objects"] if f"{one['kind']}/{one['name']}" == name), None)
         if status is None and seen:
-            raise _NoError(f"{name} is no longer desired")
+            raise commands.RefusedError(f"{name} is no longer desired")
         if status is not None and status["passes"] >= asked["passes"]:
             return dict(status)
         seen = status is not None

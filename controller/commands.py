@@ -34,12 +34,12 @@ WATCH_SECONDS = 2.0
 ASK_SECONDS = 10.0
 
 
-class _RefusedError(Exception):
-    """The command can't go on; the problems are for people."""
+class RefusedError(Exception):
+    """A command can't go on; the problems are for people."""
 
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
 
 
 async def plan(chosen: settings.Settings, *, rev: str | None, output: Form) -> int:
@@ -58,7 +58,7 @@ async def plan(chosen: settings.Settings, *, rev: str | None, output: Form) -> i
                     problems.append(f"{'/'.join(key)}: {error}")
             found = await preflighting.findings(one.cloud, source, seen, memory=one.reconciler.memory.hashes)
             gone = await _gone(one, chosen, source, problems) if chosen.prune else prune.Plan()
-    except _RefusedError as error:
+    except RefusedError as error:
         return refused(error.problems)
     plans = {**{"/".join(key): view.plan for key, view in seen.items()}, **prune.shown(gone)}
     said = {"/".join(key): each for key, each in found.items()}
@@ -88,15 +88,15 @@ async def _at(chosen: settings.Settings, rev: str) -> settings.Settings:
         try:
             return replace(chosen, git=replace(chosen.git, ref=remote.checked_ref(rev)))
         except ValueError as error:
-            raise _RefusedError([f"--rev {rev}: {error}"]) from None
+            raise RefusedError(f"--rev {rev}: {error}") from None
     folder = chosen.folder.resolve()
     top = worktree.top(folder)
     if top is None:
-        raise _RefusedError([f"--rev {rev}: {chosen.folder} lies in no git work tree; name the repository by --repo"])
+        raise RefusedError(f"--rev {rev}: {chosen.folder} lies in no git work tree; name the repository by --repo")
     try:
         sha = await repository.commit_of(top, rev)
     except git.FetchError as error:
-        raise _RefusedError([f"--rev {rev}: {error}"]) from error
+        raise RefusedError(f"--rev {rev}: {error}") from error
     path = folder.relative_to(top).as_posix()
     # Whoever asks could read the files by themselves.
     return replace(chosen, git=settings.Git(f"file://{top}", ref=sha, path=path, secrets=Path("/")))
@@ -166,7 +166,7 @@ async def once(chosen: settings.Settings, *, seconds: float, write_config: bool)
     except elections.HeldError as error:
         refused([str(error)])
         return HELD
-    except _RefusedError as error:
+    except RefusedError as error:
         return refused(error.problems)
     except outcome.OutcomeError as error:
         return refused([f"the lease can't be had: {error}"])
@@ -301,15 +301,15 @@ def _place(loaded: manifest.LoadedApp) -> str:
 
 async def _usable(one: assembly.Controller) -> manifest.Source:
     """The desired state, once it is known that it can be published: before anything is asked or touched. What was
-    summed isn't summed again. Raises _RefusedError."""
+    summed isn't summed again. Raises RefusedError."""
     try:
         source = await one.loop.origin.load()
     except (manifest.LoadError, git.FetchError) as error:
-        raise _RefusedError(_told(error)) from error
+        raise RefusedError(*_told(error)) from error
     memory = one.reconciler.memory.hashes
     problems = await asyncio.to_thread(unpublishable, source, memory=memory, changing=False)
     if problems := problems + _secret_problems(source):
-        raise _RefusedError(problems)
+        raise RefusedError(*problems)
     return source
 
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from controller import assembly, commands, leftovers, observe, settings, signals, views
+from controller import assembly, commands, leftovers, observe, pruning, settings, signals, views
 from controller import election as elections
 from controller.cloud import port
 from controller.model import desired, outcome, tags
@@ -22,14 +22,7 @@ from controller.plan import planner, prune
 from controller.sources import git, manifest
 from controller.status import store
 
-LOOK_SECONDS = 2.0
-"""Between two looks at what is being deleted."""
-
 Key = tuple[str, str]
-
-
-class _RefusedError(Exception):
-    """The command can't go on; the message is for people."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ async def delete(chosen: settings.Settings, asked: Asked) -> int:
     except elections.HeldError as error:
         commands.refused([str(error)])
         return commands.HELD
-    except (_RefusedError, outcome.OutcomeError) as error:
+    except (commands.RefusedError, outcome.OutcomeError) as error:
         return commands.refused([str(error)])
     _show(target, results, output=asked.output)
     left = [one for one in results if one.state not in ("Deleted", "Kept")]
@@ -81,7 +74,7 @@ async def delete(chosen: settings.Settings, asked: Asked) -> int:
 
 
 async def _target(one: assembly.Controller, chosen: settings.Settings, asked: Asked) -> _Target:
-    """Which object is meant. Raises _RefusedError where that isn't clear, and OutcomeError."""
+    """Which object is meant. Raises RefusedError where that isn't clear, and OutcomeError."""
     source = await _source(one)
     inventory, cloud = chosen.inventory, one.cloud
     known = [key for key in source.keys if key[1] == asked.name] if source else []
@@ -98,7 +91,7 @@ async def _target(one: assembly.Controller, chosen: settings.Settings, asked: As
     def planned(seen: prune.Seen) -> prune.Plan:
         return prune.Plan(prune.steps(owner, seen, policy=policy))
 
-    sweep = leftovers.Sweep(cloud, where, source, planned, policy=policy, soon=LOOK_SECONDS)
+    sweep = leftovers.Sweep(cloud, where, source, planned, policy=policy, soon=pruning.LOOK_SECONDS)
     return _Target(owner, sweep, wanted=key in known)
 
 
@@ -115,18 +108,20 @@ async def _source(one: assembly.Controller) -> manifest.Source | None:
 async def _where(
     cloud: port.Cloud, chosen: settings.Settings, source: manifest.Source | None, known: Iterable[Key]
 ) -> tuple[str, ...]:
-    """The guard list's places, and the object's own group. Raises _RefusedError where that is out of bounds."""
+    """The guard list's places, and the object's own group. Raises RefusedError where that is out of bounds."""
     scope, own = planner.Scope(chosen.inventory, chosen.allow), set()
     for environment in [_environment(source, key) for key in known] if source else []:
         if guarded := scope.guard(environment):
-            raise _RefusedError(guarded.message)
+            raise commands.RefusedError(guarded.message)
         own.add((await observe.ids(cloud, environment))[0].group)
     where = leftovers.scopes(chosen.allow)
     covered = [place.lower() for place in where]
     extra = (group for group in sorted(own) if not any(f"{group.lower()}/".startswith(f"{one}/") for one in covered))
     found = (*where, *extra)
     if not found:
-        raise _RefusedError("it isn't said where to look: name the subscription or the resource group by --allow")
+        raise commands.RefusedError(
+            "it isn't said where to look: name the subscription or the resource group by --allow"
+        )
     return found
 
 
@@ -152,27 +147,29 @@ def _only(
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise _RefusedError(f"{asked.name} is {' and '.join(kind for kind, _ in fitting)}; say which by --kind")
+        raise commands.RefusedError(f"{asked.name} is {' and '.join(kind for kind, _ in fitting)}; say which by --kind")
     others = [str(owner) for owner in everybodys if owner.inventory != inventory]
     if others:
         told = f"{asked.name} belongs to {', '.join(others)} (tag {tags.OWNER}), and this is inventory {inventory}"
-        raise _RefusedError(f"{told}; not touched")
+        raise commands.RefusedError(f"{told}; not touched")
     places = ", ".join(where)
-    raise _RefusedError(f"no object is called {asked.name!r}: not in the desired state, and by no tag in {places}")
+    raise commands.RefusedError(
+        f"no object is called {asked.name!r}: not in the desired state, and by no tag in {places}"
+    )
 
 
 async def _not_others(cloud: port.Cloud, source: manifest.Source, owner: tags.Owner, seen: prune.Seen) -> None:
-    """Raises _RefusedError where a resource that the object names is somebody else's."""
+    """Raises RefusedError where a resource that the object names is somebody else's."""
     named = await leftovers.named(cloud, source)
     for resources in seen.resources.values():
         for live in resources:
             other = tags.other_owner(owner, live.tags)
             if other and named.get(live.id.lower()) == f"{owner.kind}/{owner.name}":
-                raise _RefusedError(f"{live.name} belongs to {other} (tag {tags.OWNER}); not touched")
+                raise commands.RefusedError(f"{live.name} belongs to {other} (tag {tags.OWNER}); not touched")
 
 
 def _confirmed(target: _Target, plan: prune.Plan, asked: Asked) -> None:
-    """Say what goes, and ask. Raises _RefusedError without a yes."""
+    """Say what goes, and ask. Raises RefusedError without a yes."""
     console = views.console(sys.stderr)
     going = [step for step in plan.steps if step.state != "Kept"]
     views.notes(console, [f"{target}: {step.kind.label} {step.name} will be deleted" for step in going])
@@ -184,9 +181,9 @@ def _confirmed(target: _Target, plan: prune.Plan, asked: Asked) -> None:
     if asked.yes:
         return
     if not terminal():
-        raise _RefusedError("nobody can be asked here: --yes deletes without a question")
+        raise commands.RefusedError("nobody can be asked here: --yes deletes without a question")
     if not _answer(f"Delete {target}? [y/N] "):
-        raise _RefusedError("nothing was deleted")
+        raise commands.RefusedError("nothing was deleted")
 
 
 def terminal() -> bool:
@@ -221,9 +218,7 @@ async def _deleted(target: _Target, *, seconds: float, stop: asyncio.Event) -> l
                 pause = min((one.pause for one in results), default=leftovers.INTERVAL)
                 if pause >= leftovers.INTERVAL:
                     break
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await stop.wait()
+                await signals.waited(stop, pause)
     return list(known.values())
 
 
@@ -237,7 +232,7 @@ async def _round(target: _Target, stop: asyncio.Event, progress: views.Progress)
             if isinstance(error.outcome, outcome.Stalled):
                 raise
             progress.note(f"{target}  {error}")
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(pruning.LOOK_SECONDS)
 
 
 def _news(

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller import loop, settings
+from controller import loop, settings, signals
 from controller.sources import watch
 
 SPREAD = 0.1
@@ -56,9 +56,7 @@ class Asks:
 
     async def wait(self, seconds: float) -> Asked:
         """What was asked since the last time, at once if something was, else after so many seconds at most."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
+        await signals.waited(self._event, seconds)
         asked = Asked(None if self._everything else frozenset(self._changed), self._pushed)
         self._event.clear()
         self._changed.clear()

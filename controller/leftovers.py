@@ -15,7 +15,6 @@ import structlog
 from controller import observe
 from controller.cloud import port
 from controller.model import identity, observed, outcome
-from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.plan import prune
 from controller.sources import manifest
@@ -193,8 +192,7 @@ def became(error: Exception) -> outcome.Outcome:
     """What an error came to. Only what nobody foresaw is logged here, with its traceback."""
     if isinstance(error, outcome.OutcomeError):
         return error.outcome
-    log.exception("deleting failed")
-    return outcome.Transient(Reason.INTERNAL_ERROR, logs.masked(f"{type(error).__name__}: {error}"))
+    return logs.unforeseen("deleting failed", error)
 
 
 def pause(verdict: outcome.Outcome) -> float:

@@ -14,6 +14,7 @@ from controller.cloud import port
 from controller.model import desired, identity, observed, outcome, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
+from controller.plan import prune
 from controller.plan import stack as stack_plan
 
 
@@ -73,10 +74,8 @@ async def storages(cloud: port.Cloud, ids: identity.Ids, seen: observed.Stack) -
     """All environment storages, and where one may be left over from an earlier key, which of them are still mounted."""
     if seen.environment is None:
         return seen
-    listed = await cloud.listed(Kind.STORAGE, ids.environment)
-    seen, current = replace(seen, storages=listed), stack_plan.storage_name(ids, seen).lower()
-    base = ids.names.storage.lower()
-    if all(one.name.lower() == current or not one.name.lower().startswith(base) for one in listed):
+    seen = replace(seen, storages=await cloud.listed(Kind.STORAGE, ids.environment))
+    if not stack_plan.earlier(ids, seen):
         return seen
     return replace(seen, mounted=await _mounted(cloud, ids.environment))
 
@@ -92,18 +91,13 @@ async def _mounted(cloud: port.Cloud, environment_id: str) -> frozenset[str] | N
             case outcome.Stalled(reason=Reason.FORBIDDEN):
                 return None
         raise
-    apps = [one for one in listed if _stands_in(one, environment_id)]
+    apps = [one for one in listed if prune.stands_in(one, environment_id)]
     revisions = await asyncio.gather(*(cloud.revisions(app.id) for app in apps))
     templates = [
         one.properties.get("template") or {} for one in (*apps, *(each for some in revisions for each in some))
     ]
     volumes = (volume for template in templates for volume in template.get("volumes") or ())
     return frozenset(str(volume.get("storageName")).lower() for volume in volumes)
-
-
-def _stands_in(app: observed.Resource, environment_id: str) -> bool:
-    named = app.properties.get("environmentId") or app.properties.get("managedEnvironmentId") or ""
-    return str(named).lower() == environment_id.lower()
 
 
 async def workload(

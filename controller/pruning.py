@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from controller import leftovers, loop, settings
+from controller import leftovers, loop, settings, signals
 from controller.cloud import port
 from controller.plan import prune
 from controller.sources import manifest
@@ -82,7 +82,7 @@ class Pruner:
     async def run(self) -> None:
         """Rounds for ever: when the desired state changed, when something is under way, at the interval."""
         while True:
-            await _rest(self._asked, await self.round())
+            await signals.waited(self._asked, await self.round())
             self._asked.clear()
 
     def loaded(self) -> None:
@@ -162,7 +162,7 @@ async def until_done(
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while not stop.is_set() and (pause := await one.round()) < leftovers.INTERVAL:
-                await _rest(stop, pause)
+                await signals.waited(stop, pause)
 
 
 def notes(pruned: Sequence[store.Pruned]) -> list[str]:
@@ -187,12 +187,6 @@ def _line(one: Mapping[str, Any]) -> str:
     words = {"Deleting": "is being deleted", "Waiting": "stays for now", "Held": "stays for now", "Kept": "stays"}
     said = f"{one['kind']}/{one['name']}: {one['step']} {name} {words.get(one['state'], 'was not deleted')}"
     return f"{said}: {one['message']}" if one["message"] else said
-
-
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()
 
 
 def _version(source: manifest.Source) -> object:

@@ -182,5 +182,4 @@ def _became(error: Exception, *, limit: float) -> outcome.Outcome:
             return error.outcome
         case TimeoutError():
             return outcome.Transient(Reason.TIMEOUT, f"not done after {limit:g} s, the most a pass may take")
-    log.exception("pass failed")
-    return outcome.Transient(Reason.INTERNAL_ERROR, logs.masked(f"{type(error).__name__}: {error}"))
+    return logs.unforeseen("pass failed", error)

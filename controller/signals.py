@@ -1,4 +1,5 @@
-"""How a person or a service manager ends a program, or asks it to look again: signals, in the event loop."""
+"""How a person or a service manager ends a program, or asks it to look again: signals, and waits that an event ends, in
+the event loop."""
 
 from __future__ import annotations
 
@@ -14,6 +15,14 @@ SAME_MOMENT = 0.5
 
 INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended."""
+
+
+async def waited(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for the event, so many seconds at most; None sets no limit. Not wait_for: Python 3.11's loses a cancellation
+    that comes in the same turn as the event."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _leave() -> NoReturn:

@@ -67,7 +67,7 @@ class Turns:
         return any(key in self._lines[name].next for name in self._places.get(key, ()))
 
     def leave(self, key: Key) -> tuple[Key, ...]:
-        """Give up every turn and place of `key`; who is to be asked, because the turn is theirs now."""
+        """Give up every turn and place of `key`, also of one that is gone; who is to be asked: the turn is theirs."""
         called = []
         for name in self._places.pop(key, ()):
             line = self._lines[name]
@@ -80,9 +80,6 @@ class Turns:
             else:
                 del self._lines[name]
         return tuple(called)
-
-    forget = leave
-    """The same for one that is gone."""
 
     def _advance(self, line: _Line) -> None:
         line.holder = next(iter(line.next))

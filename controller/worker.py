@@ -5,13 +5,12 @@ a row, and must not know what a look is.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
 import structlog
 
-from controller import settings
+from controller import settings, signals
 from controller.status import store, summarize
 from controller.telemetry import workqueue
 
@@ -132,11 +131,8 @@ class Worker:
             self._first = self._first or requeue.kind == "poll"
             self._failures = self._failures + 1 if requeue.kind in ("backoff", "slow") else 0
             wait = pause(requeue, self._failures, backoff=self._backoff, chance=random.random())
-            # Not wait_for: Python 3.11's loses a cancellation that comes in the same turn as the event.
             if not self._ending:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._asked.wait()
+                await signals.waited(self._asked, wait)
 
     async def _one_look(self) -> summarize.Requeue:
         """A look that breaks is tried again like any failure: a worker lives as long as its object."""

@@ -181,16 +181,21 @@ def _outdated(ids: identity.Ids, *, seen: observed.Stack) -> Iterator[actions.St
         return
     if tags.find(tags.STORAGE_KEY, seen.account.tags) != str(key):
         return
-    for storage in seen.storages:
-        name = storage.name.lower()
-        if name == key.storage or name in seen.mounted or not _earlier(ids.names, storage):
+    for storage in earlier(ids, seen):
+        if storage.name.lower() in seen.mounted:
             continue
         action = actions.Action("Delete", "no listed revision mounts it")
         made = actions.Step(Kind.STORAGE, storage.name, ids.storage(storage.name), action)
         yield steps.after(made, ("environment", seen.environment))
 
 
-def _earlier(names: identity.Names, storage: observed.Resource) -> bool:
+def earlier(ids: identity.Ids, seen: observed.Stack) -> list[observed.Resource]:
+    """Environment storages made with earlier keys: ours, but for the current one."""
+    current = storage_name(ids, seen).lower()
+    return [one for one in seen.storages if one.name.lower() != current and _ours(ids.names, one)]
+
+
+def _ours(names: identity.Names, storage: observed.Resource) -> bool:
     """Named as ours, and of our share: names alone could be a coincidence."""
     file = storage.properties.get("azureFile") or {}
     ours = (str(file.get("accountName")), str(file.get("shareName"))) == (names.account, names.share)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import structlog
 from aiohttp import hdrs, web
 from pydantic import SecretStr
+
+from controller.telemetry import http
 
 log = structlog.get_logger()
 
@@ -43,7 +44,8 @@ class Api:
 
     async def reconcile(self, request: web.Request) -> web.Response:
         refused = await self._refused(request)
-        return _json(refused or self._reconcile(request.match_info["kind"], request.match_info["name"]))
+        answer = refused or self._reconcile(request.match_info["kind"], request.match_info["name"])
+        return http.as_json(answer.body, status=answer.status, headers=answer.headers)
 
     async def _refused(self, request: web.Request) -> Answer | None:
         if self._token is None:
@@ -63,10 +65,3 @@ class Api:
 def _same(shown: str, token: str) -> bool:
     """In a time that tells nothing. Headers may hold what isn't UTF-8."""
     return hmac.compare_digest(shown.encode(errors="surrogateescape"), token.encode())
-
-
-def _json(answer: Answer) -> web.Response:
-    text = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":"))
-    return web.json_response(
-        text=text, status=answer.status, headers={hdrs.CACHE_CONTROL: "no-store", **answer.headers}
-    )

@@ -85,23 +85,23 @@ class _Routes:
 
     async def healthz(self, _request: web.Request) -> web.Response:
         if self._answers.alive():
-            return _json({"status": "ok"})
-        return _json({"status": "stuck", "reasons": ["the reconcile loop stopped turning"]}, status=503)
+            return as_json({"status": "ok"})
+        return as_json({"status": "stuck", "reasons": ["the reconcile loop stopped turning"]}, status=503)
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Once ready, always ready: an object added later is no reason to take the controller out of service."""
         reasons = [] if self._was_ready else list(self._answers.unready())
         self._was_ready = not reasons
-        return _json({"status": "unready", "reasons": reasons}, status=503) if reasons else _json({"status": "ok"})
+        return as_json({"status": "unready", "reasons": reasons}, status=503) if reasons else as_json({"status": "ok"})
 
     async def status(self, _request: web.Request) -> web.Response:
         uptime = round(time.monotonic() - self._started, 1)
-        return _json({"controller": {**self._about, "uptimeSeconds": uptime}, **self._answers.status()})
+        return as_json({"controller": {**self._about, "uptimeSeconds": uptime}, **self._answers.status()})
 
     async def one(self, request: web.Request) -> web.Response:
         kind, name = request.match_info["kind"], request.match_info["name"]
         found = self._answers.find(kind, name)
-        return _problem(404, f"no {kind} named {name}") if found is None else _json(found)
+        return _problem(404, f"no {kind} named {name}") if found is None else as_json(found)
 
     async def metrics(self, _request: web.Request) -> web.Response:
         body, content_type = self._answers.metrics()
@@ -120,14 +120,14 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return _problem(error.status, f"nothing at {request.path}")
 
 
-def _json(body: Json, *, status: int = 200) -> web.Response:
+def as_json(body: Json, *, status: int = 200, headers: Json | None = None) -> web.Response:
+    """A whole answer. What it says is of this moment: no proxy or browser may keep it."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    # A status is of this moment; no proxy or browser may keep it.
-    return web.json_response(text=text, status=status, headers={hdrs.CACHE_CONTROL: "no-store"})
+    return web.json_response(text=text, status=status, headers={hdrs.CACHE_CONTROL: "no-store", **(headers or {})})
 
 
 def _problem(status: int, message: str) -> web.Response:
-    return _json({"error": message}, status=status)
+    return as_json({"error": message}, status=status)
 
 
 def _refuse(error: OSError, host: str, port: int) -> NoReturn:

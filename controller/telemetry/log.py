@@ -18,6 +18,9 @@ from typing import Any, Literal, TextIO, cast
 import structlog
 from pydantic import SecretBytes, SecretStr
 
+from controller.model import outcome
+from controller.model.conditions import Reason
+
 MASK = "**********"
 
 _ROOM = 48
@@ -85,6 +88,12 @@ def reconciling(kind: str, name: str) -> Iterator[str]:
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: `event` without secrets, at any depth. What isn't plain data becomes masked text."""
     return {name: _field(name, value) for name, value in event.items()}
+
+
+def unforeseen(event: str, error: Exception, **facts: str) -> outcome.Transient:
+    """Log what nobody foresaw, with its traceback; what it comes to. To be called where it is handled."""
+    structlog.get_logger().exception(event, **facts)
+    return outcome.Transient(Reason.INTERNAL_ERROR, masked(f"{type(error).__name__}: {error}"))
 
 
 def masked(text: str) -> str:

@@ -27,7 +27,6 @@ BUILT = f"{DELETABLE}---\n{APP}---\n{TALK}"
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deleting, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(pruning, "LOOK_SECONDS", 0.02)
 
 

@@ -15,12 +15,10 @@ from controller.model import observed, outcome
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from infra.local_azure import server
+from tests.cloud.bodies import ACCOUNT, WEST
 
 if TYPE_CHECKING:
     from tests.cloud.conftest import Names, Stub, Virtual
-
-WEST = {"location": "westus3"}
-ACCOUNT = {**WEST, "kind": "StorageV2", "sku": {"name": "Standard_LRS"}, "properties": {}}
 
 
 @dataclass

@@ -13,15 +13,11 @@ from controller.model import outcome
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from infra.local_azure import server
+from tests.cloud.bodies import ACCOUNT, ENVIRONMENT, WEST, WORKSPACE
 
 if TYPE_CHECKING:
     from tests.cloud.conftest import Names, Slow
 
-WEST = {"location": "westus3"}
-ACCOUNT = {**WEST, "kind": "StorageV2", "sku": {"name": "Standard_LRS"}, "properties": {}}
-WORKSPACE = {**WEST, "properties": {"sku": {"name": "PerGB2018"}, "retentionInDays": 30}}
-PROFILES = [{"name": "Consumption", "workloadProfileType": "Consumption"}]
-ENVIRONMENT = {**WEST, "properties": {"workloadProfiles": PROFILES}}
 KEY = SecretStr("a2V5")
 
 

@@ -62,7 +62,7 @@ def test_one_that_waits_says_so(line: turns.Turns) -> None:
     line.enter(HERE, THREE)
     assert [line.waiting(key) for key in (ONE, TWO, THREE)] == [False, True, True]
     line.leave(ONE)
-    line.forget(THREE)
+    line.leave(THREE)
     assert [line.waiting(key) for key in (ONE, TWO, THREE)] == [False, False, False]
 
 
@@ -70,9 +70,9 @@ def test_one_that_is_gone_is_never_called(line: turns.Turns) -> None:
     """Neither holds anybody up who comes later."""
     for key in (ONE, TWO, THREE):
         line.enter(HERE, key)
-    assert line.forget(TWO) == ()
-    assert line.forget(ONE) == (THREE,)
-    assert line.forget(ONE) == ()
+    assert line.leave(TWO) == ()
+    assert line.leave(ONE) == (THREE,)
+    assert line.leave(ONE) == ()
 
 
 def test_a_holder_that_vanished_loses_the_turn(line: turns.Turns, time: Time) -> None:
