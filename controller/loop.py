@@ -129,9 +129,11 @@ class Loop:
         many passes it has had once one that began after this ended; None where it isn't worked on."""
         if key not in self._workers:
             return None
+        status, refresh = self.reconciler.statuses.get(key), self.reconciler.refresh
         self.reconciler.memory.stir(key[1])
+        if status and refresh:
+            refresh(step.resource for step in status.resources)
         self.ask([key])
-        status = self.reconciler.statuses.get(key)
         return (status.passes if status else 0) + (2 if key in self._looking else 1)
 
     def lead(self) -> None:

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 Key = store.Key
 
-TURN = 300.0
+TURN = 1200.0
 """Seconds after which one that waits for its turn looks again, though it is called when the turn comes."""
 
 

@@ -19,8 +19,12 @@ ABSENT = 1.5
 """The same about one that isn't there: long enough that the list which shows that one app of an environment is done
 serves the next, which is to be created."""
 
-ACTIVE = 120.0
-"""Seconds after which one that was moving counts as no longer waited for."""
+AHEAD = 0.5
+"""Seconds in which an answer about one that isn't there will be wanted again, and be too old by then."""
+
+ACTIVE = 1500.0
+"""Seconds after which one that was moving counts as no longer waited for: longer than one waits for its turn to be
+created between looks."""
 
 LARGE = 200
 """Resources in a list that is too much to be asked for because of one that moves."""
@@ -115,10 +119,11 @@ class Collection:
         moving = known is not None and not (known.settled and self.valid(known.order, name))
         if moving and len(self._answers) > LARGE:
             return False
+        ahead = AHEAD if moving else 0.0
         return any(
             not moving or (now - at <= ACTIVE and not self._settled(other))
             for other, at in self._asked.items()
-            if other != name and self.fresh(other, now=now) is None
+            if other != name and self.fresh(other, now=now + ahead) is None
         )
 
     def put(self, name: str, answer: Answer) -> None:

@@ -32,10 +32,10 @@ ALONE = (Kind.GROUP, Kind.FILE_SERVICE, Kind.SHARE)
 """Kinds of which there is one in its place."""
 
 SETTLED = 10.0
-"""Seconds for which an answer about a settled app or environment holds."""
+"""Seconds for which an answer about a settled app holds."""
 
-STEADY = 30.0
-"""The same about what an environment stands on, which hardly ever changes."""
+STEADY = 60.0
+"""The same about what apps stand on, which hardly ever changes."""
 
 NEWBORN = 30.0
 """Seconds after a create of ours in which an absence isn't believed."""
@@ -43,7 +43,7 @@ NEWBORN = 30.0
 FORBIDDEN = 600.0
 """Seconds after a list was refused in which each resource is read by itself: roles may be on single resources."""
 
-KEYS = 30.0
+KEYS = 60.0
 """Seconds for which an account's keys are held, unless a session with a share of it fails before."""
 
 
@@ -222,7 +222,7 @@ class Shared:
     def _held(self, kind: Kind, scope: str) -> Collection:
         key = (kind, scope.lower())
         if key not in self._collections:
-            self._collections[key] = Collection(SETTLED if kind in (Kind.ENVIRONMENT, Kind.APP) else STEADY)
+            self._collections[key] = Collection(SETTLED if kind is Kind.APP else STEADY)
         return self._collections[key]
 
 

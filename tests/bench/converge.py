@@ -26,7 +26,7 @@ from controller.telemetry import log as logs
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
-STALE = 31.0
+STALE = 61.0
 """Seconds after which no look is spared a read by an earlier one."""
 
 QUIET = 1.0

@@ -219,6 +219,23 @@ async def test_several_that_move_are_listed(inner: Cloud, cloud: shared.Shared) 
     assert inner.asked == ["list containerApp", "get app-0"]
 
 
+async def test_one_that_moves_is_listed_for_one_that_is_to_be_created(inner: Cloud, cloud: shared.Shared) -> None:
+    """One request shows that an app is done and that the next isn't there, while what was heard of that would soon be
+    too old."""
+    inner.put(app(0), "InProgress")
+    await names(cloud, 0, 7)
+    inner.asked.clear()
+    inner.now += collection.MOVING + 0.1
+    await names(cloud, 0)
+    assert inner.asked == ["get app-0"]
+    inner.now += collection.MOVING + 0.1
+    inner.put(app(0))
+    assert await names(cloud, 0) == ["app-0"]
+    inner.now += collection.AHEAD
+    assert await names(cloud, 7) == [None]
+    assert inner.asked == ["get app-0", "list containerApp"]
+
+
 async def test_a_large_list_is_too_much_for_one_that_moves(
     inner: Cloud, cloud: shared.Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:

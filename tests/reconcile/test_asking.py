@@ -96,6 +96,18 @@ async def test_it_is_looked_at_at_once(built: Stack, capsys: pytest.CaptureFixtu
         assert "serves release" in out
 
 
+async def test_it_is_read_from_azure_itself(built: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever mended or broke something a moment ago, and asks, isn't told of what was read before."""
+    async with serving(built, capsys) as daemon:
+        await daemon.one.loop.load()
+        await until(daemon)
+        await daemon.asked(wait=True)
+        closed = {"properties": {"configuration": {"ingress": {"targetPort": 1}}}}
+        await built.arm("PATCH", built.ids.app("chat"), closed)
+        await daemon.asked(wait=True)
+        assert (await built.live_app())["properties"]["configuration"]["ingress"]["targetPort"] == 7860
+
+
 async def test_a_stalled_object_is_looked_at_too(built: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing else would before a change; that it isn't Ready is the exit status."""
     built.write(environment(location="northeurope"), app())
