@@ -235,7 +235,9 @@ def _soonest(needs: Sequence[Requeue]) -> Requeue:
 
     A poll wins over a backoff: it is at most 15 s away, and a backoff would delay seeing Azure's work end.
     """
-    timed = [(need.after, need.kind) for need in needs if need.after is not None]
+    # Where somebody was told when to come back, the steps that are done are looked at then.
+    usual = not any(need.kind == "told" for need in needs)
+    timed = [(need.after, need.kind) for need in needs if need.after is not None and (usual or need.kind != "interval")]
     soonest = min(timed, key=lambda pair: pair[0], default=None)
     backing_off = any(need.kind == "backoff" for need in needs)
     if backing_off and not any(need.kind == "poll" for need in needs):

@@ -151,6 +151,7 @@ def test_what_azure_asked_for_is_done(
         ((STALLED, DEPENDENT), Requeue("never", None)),
         ((SLOWLY, DEPENDENT), Requeue("slow", INTERVAL)),
         ((outcome.Waiting(Reason.OPERATION_IN_PROGRESS, "busy", 300.0), DEPENDENT), Requeue("told", 300.0)),
+        ((outcome.Waiting(Reason.OPERATION_IN_PROGRESS, "busy", 1200.0), DONE), Requeue("told", 1200.0)),
         ((DONE, DEPENDENT), Requeue("backoff", INTERVAL)),
         ((THROTTLED, IN_PROGRESS), Requeue("told", 20.0)),
         ((THROTTLED, TRANSIENT), Requeue("told", 20.0)),
