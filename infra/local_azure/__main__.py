@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.local_azure import clock, lifecycle, listener, server, settings
+from infra.local_azure import clock, lifecycle, listener, scenario, server, settings
 from infra.local_azure.arm import subscriptions
 
 FORCED = 130
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with lifecycle.holding(configured.state):
             asyncio.run(_serve(configured, exit_with_parent=options.exit_with_parent))
-    except (lifecycle.LifecycleError, listener.PortInUse) as error:
+    except (lifecycle.LifecycleError, listener.PortInUse, scenario.ScenarioError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -51,6 +51,7 @@ def _settings(options: argparse.Namespace) -> settings.Settings:
         slow_gpu=options.slow_gpu,
         taken_accounts=tuple(options.taken_account or ()),
         one_at_a_time=not options.parallel_apps,
+        scenario=options.scenario.absolute() if options.scenario is not None else None,
     )
 
 
@@ -105,7 +106,9 @@ async def _outlive_no_parent(parent: int, stop: asyncio.Event) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.local_azure", description="An embedded local Azure.")
-    serve = parser.add_subparsers(required=True, metavar="serve").add_parser("serve", help="run the server")
+    serve = parser.add_subparsers(required=True, metavar="serve").add_parser(
+        "serve", help="run the server", epilog=scenario.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     serve.add_argument("--state", type=Path, required=True, help="folder that keeps everything")
     serve.add_argument(
         "--port", type=_port, default=settings.PORT, help="default %(default)s; 0 for any free one, then kept"
@@ -142,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         "--taken-account", action="append", metavar="NAME", help="a storage account's name somebody else has"
     )
     serve.add_argument("--parallel-apps", action="store_true", help="take writes to several apps of an environment")
+    serve.add_argument("--scenario", type=Path, metavar="FILE", help="what goes wrong with replicas; see below")
     serve.add_argument("--exit-with-parent", action="store_true", help="stop when the starting process ends")
     return parser
 

@@ -52,20 +52,23 @@ class Running:
     client_id: str
 
 
-def up(state: Path, *, port: int, time_scale: float) -> Running:
+def up(state: Path, *, port: int, time_scale: float, more: Sequence[str] = ()) -> Running:
     """Start a server that outlives this process and wait until it listens; the running one, if there is one.
 
-    Raises LifecycleError, e.g. for a port in use or when one runs on another port than `port`.
+    `more` are further arguments of `serve`. Raises LifecycleError, e.g. for a port in use, or when one runs on another
+    port than `port` or can't be given `more` any more.
     """
     state = _folder(state)
     found = running(state)
     if found is not None:
         if port not in (0, found.port):
             raise LifecycleError(f"a local Azure already runs on port {found.port} with the state in {state}")
+        if more:
+            raise LifecycleError(f"a local Azure already runs with the state in {state}; stop it before {more[0]}")
         return found
     with (state / LOG).open("w") as log:
         process = subprocess.Popen(
-            _command(state, port=port, time_scale=time_scale, processes=True),
+            [*_command(state, port=port, time_scale=time_scale, processes=True), *more],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -34,6 +34,8 @@ FAILED, CANCELED, STUCK = "failed", "canceled", "stuck"
 # was Failed with "Operation expired". Assumed for everything else.
 EXPIRES = 15 * 60.0
 EXPIRED = "Operation expired"
+# How often one that is held is looked at again.
+HOLD = 5.0
 
 
 @dataclass
@@ -90,10 +92,12 @@ class Family:
 
 
 class Operations:
-    """All operations of the server. `outcome` tells, of a request's method and path, how what it begins is to end."""
+    """All operations of the server. `outcome` tells, of a request's method and path, how what it begins is to end;
+    `hold`, of one that is due, that it isn't over yet: it stays InProgress until then, or until it expires."""
 
     def __init__(self, documents: store.Store, time: clock.Clock) -> None:
         self.outcome: Callable[[str, str], str] = lambda method, path: ""
+        self.hold: Callable[[Operation], bool] = lambda operation: False
         self._documents = documents
         self._time = time
         self._families: dict[str, Family] = {}
@@ -225,11 +229,23 @@ class Operations:
 
     def _end(self, operation: Operation) -> None:
         family = self._families[operation.family]
+        if not operation.outcome and self.hold(operation):
+            self._put_off(operation)
+            return
         if not operation.outcome:
             family.finish(operation)
             return
         operation.status = "Canceled" if operation.outcome == CANCELED else "Failed"
         family.fail(operation)
+
+    def _put_off(self, operation: Operation) -> None:
+        """Look again in a while; at its expiry it ends as a stuck one does."""
+        now, expiry = self._time.now(), operation.started + timedelta(seconds=self._time.real(EXPIRES))
+        if now >= expiry:
+            operation.outcome = STUCK
+            self._end(operation)
+        else:
+            operation.due = min(now + timedelta(seconds=self._time.real(HOLD)), expiry)
 
     def _write(self, operation: Operation) -> None:
         document = {

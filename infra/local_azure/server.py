@@ -25,14 +25,16 @@ from infra.local_azure import (
     metadata,
     operations,
     replicas,
+    scenario,
     settings,
     store,
     tls,
 )
+from infra.local_azure.apps import pools, pulls
 from infra.local_azure.apps import provider as apps
 from infra.local_azure.arm import gateway, groups, storage, subscriptions, throttling, tracked, workspaces
 from infra.local_azure.files import plane, shares_on_disk
-from infra.local_azure.runtime import ingress, processes, simulated
+from infra.local_azure.runtime import ingress, processes, scaling, simulated
 
 FILES_HOST = re.compile(r"(?P<account>[a-z0-9]{3,24})\.file\.core\..+")
 STREAM = re.compile(
@@ -67,12 +69,14 @@ class Server:
 
     Each function in `on_change` is called after every change of what is stored and of every replica's state, in the
     middle of whatever changes it; it may ask `serving`, `storages` and `mounted`, and must not raise.
+    `faults` and `scenario` are what goes wrong, with requests and with replicas; both may be changed at any time.
     """
 
     def __init__(
         self, configured: settings.Settings, time: clock.Clock, *, runtime: replicas.Runtime | None = None
     ) -> None:
-        """`runtime` replaces the one that the settings ask for."""
+        """`runtime` replaces the one that the settings ask for. Raises scenario.ScenarioError."""
+        rules = scenario.load(configured.scenario) if configured.scenario is not None else ()
         state = configured.state
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.settings = configured
@@ -89,6 +93,8 @@ class Server:
         self._entra = entra.Authority(self.identity, time)
         self._shares = shares_on_disk.SharesOnDisk(state / "shares", time)
         self._runtime = runtime or _runtime(configured, time)
+        self.scenario = self._runtime.scenario
+        self.scenario.play(*rules)
         self._throttle = throttling.Throttle(
             time, self.identity.tenant, enforced=configured.throttled, rate=configured.resource_requests_rate
         )
@@ -106,22 +112,26 @@ class Server:
             taken=self.settings.taken_accounts,
         )
         self._workspaces = workspaces.Provider(self._documents, self._time, self._ops)
+        self._scaling = scaling.Scaling(self._time)
         self._apps = apps.Provider(
             self._documents,
             self._time,
             self._ops,
             self._shares,
             self._runtime,
+            self._scaling,
             self._storage.keys,
             authority=lambda: self.authority,
             gpu_limit=self.settings.gpu_limit,
             slow_gpu=self.settings.slow_gpu,
             one_at_a_time=self.settings.one_at_a_time,
         )
+        self._runtime.pools = pools.Pools(self._documents, gpu_limit=self.settings.gpu_limit).find
+        self._ops.hold = pulls.Pulls(self._documents, self._runtime).hold
         for provider in (self._apps, self._workspaces, self._storage):
             self._groups.on_delete(provider.delete_group)
         self._plane = plane.Plane(self._shares, self._storage.keys, self._time, bearer=self._entra.opens_files)
-        self._ingress = ingress.Ingress(self._apps, self._runtime)
+        self._ingress = ingress.Ingress(self._apps, self._runtime, self._scaling)
         known = subscriptions.Subscriptions(
             self._documents,
             self._time,
@@ -149,7 +159,11 @@ class Server:
             noted(key)
             self._tell()
 
-        self._documents.changed = self._tell
+        def document_changed() -> None:
+            self._runtime.look()
+            self._tell()
+
+        self._documents.changed = document_changed
         self._runtime.changed = replicas_changed
 
     def _tell(self) -> None:
@@ -195,9 +209,10 @@ class Server:
         self.faults.close()
         await self._listener.close(grace=GRACE)
         self._ops.stop()
+        self._scaling.close()
         self._apps.stop()
-        await self._runtime.close()
         await self._ingress.close()
+        await self._runtime.close()
         self._journal.close()
         self._forget()
 

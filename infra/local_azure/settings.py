@@ -28,6 +28,8 @@ class Settings:
     buckets never run out; `resource_requests_rate` refills those of resource requests, per second of Azure's time,
     instead of the rate that is assumed.
 
+    `scenario` is a file that says what goes wrong with replicas; see `scenario`.
+
     `unregistered` are resource providers that a subscription must register before it can write their resources.
     `gpu_limit` is the quota SubscriptionDedicatedNCA100Gpus in each region (Azure's default is 0); `slow_gpu` makes an
     environment with such GPUs take the 984 s recorded once. `taken_accounts` are names of storage accounts that
@@ -47,6 +49,7 @@ class Settings:
     slow_gpu: bool = False
     taken_accounts: tuple[str, ...] = ()
     one_at_a_time: bool = True
+    scenario: Path | None = None
 
 
 @dataclass(frozen=True)

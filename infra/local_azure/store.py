@@ -17,10 +17,12 @@ Document = dict[str, Any]
 
 
 class Store:
-    """Documents by id. Every write is committed before the call returns; `changed` is told of each."""
+    """Documents by id. Every write is committed before the call returns; `changed` is told of each, and `version`
+    differs after each."""
 
     def __init__(self, path: Path) -> None:
         self.changed: Callable[[], None] = lambda: None
+        self.version = 0
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._db = sqlite3.connect(path, isolation_level=None)
         path.chmod(0o600)
@@ -46,14 +48,18 @@ class Store:
             "ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, body = excluded.body",
             (resource_id.lower(), kind.lower(), json.dumps(document)),
         )
-        self.changed()
+        self._changed()
 
     def delete(self, resource_id: str) -> bool:
         """Remove the document; True when there was one. Children are the caller's business."""
         deleted = self._db.execute("DELETE FROM documents WHERE id = ?", (resource_id.lower(),)).rowcount > 0
         if deleted:
-            self.changed()
+            self._changed()
         return deleted
+
+    def _changed(self) -> None:
+        self.version += 1
+        self.changed()
 
     def list(self, kind: str, *, under: str = "") -> Iterator[Document]:
         """Documents of `kind` whose id lies below the id `under`, oldest first."""

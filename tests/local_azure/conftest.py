@@ -109,8 +109,8 @@ Arm = Callable[..., Awaitable[Answer]]
 
 @asynccontextmanager
 async def serving(state: Path, time: clock.Clock, *, port: int = 0, **more: Any) -> AsyncIterator[Local]:
-    """A server on `state`, without processes; `more` are further settings."""
-    configured = settings.Settings(state=state, port=port, processes=False, **more)
+    """A server on `state`, without processes unless `more`, which are further settings, says so."""
+    configured = settings.Settings(state=state, port=port, **{"processes": False, **more})
     async with server.Server(configured, time) as running:
         yield Local(running, time)
 

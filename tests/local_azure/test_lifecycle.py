@@ -35,6 +35,8 @@ def test_up_is_idempotent_and_down_ends_it(tmp_path) -> None:
         assert (state / "server.json").stat().st_mode & 0o777 == 0o600
         with pytest.raises(lifecycle.LifecycleError, match=f"already runs on port {first.port}"):
             lifecycle.up(state, port=1, time_scale=0)
+        with pytest.raises(lifecycle.LifecycleError, match="stop it before --scenario"):
+            lifecycle.up(state, port=0, time_scale=0, more=("--scenario", "x.yaml"))
     finally:
         assert lifecycle.down(state)
     assert not lifecycle.down(state)

@@ -36,6 +36,7 @@ def test_without_arguments_azure_s_limits_hold() -> None:
         ("--slow-gpu", {"slow_gpu": True}),
         ("--taken-account one --taken-account two", {"taken_accounts": ("one", "two")}),
         ("--parallel-apps", {"one_at_a_time": False}),
+        ("--scenario /a/scenario.yaml", {"scenario": Path("/a/scenario.yaml")}),
     ],
 )
 def test_each_argument_is_a_setting(arguments: str, setting: Any) -> None:
@@ -49,6 +50,17 @@ def test_an_argument_out_of_range_is_refused(wrong: str, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         meant(*wrong.split())
     assert f"argument {wrong.split()[0]}" in capsys.readouterr().err
+
+
+def test_a_scenario_with_a_mistake_is_told_and_nothing_is_started(
+    state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With file and line, before anything is written to the state."""
+    file = tmp_path / "scenario.yaml"
+    file.write_text("rules:\n- {does: fly}")
+    assert command.main(["serve", "--state", str(state), "--port", "0", "--scenario", str(file)]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {file}:2: rules[0].does is 'fly'; write one of ")
+    assert not (state / settings.IDENTITY).exists()
 
 
 async def test_how_many_were_throttled_is_said_at_the_end(state: Path, capsys: pytest.CaptureFixture[str]) -> None:

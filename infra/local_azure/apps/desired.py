@@ -12,6 +12,8 @@ from infra.local_azure.apps import context, environments, normalise, profiles, r
 from infra.local_azure.apps.context import Document
 from infra.local_azure.arm import tracked
 
+REUSED_SUFFIX_REFUSED = "2025-01-01"
+
 
 class Desired:
     """Builds the document of an app from a request and the one that is stored."""
@@ -61,7 +63,7 @@ class Desired:
             "errors": None,
         }
         owed = existing is not None and existing["roll"]
-        document["roll"] = self._needs_revision(document, existing) or owed
+        document["roll"] = self._needs_revision(document, existing, call.api_version) or owed
         return document
 
     def _environment(self, properties: Document, existing: Document | None) -> Document:
@@ -99,11 +101,11 @@ class Desired:
             storage_exists=lambda name: bool(name) and self._storages.find(environment["id"], name) is not None,
         )
 
-    def _needs_revision(self, document: Document, existing: Document | None) -> bool:
+    def _needs_revision(self, document: Document, existing: Document | None, api_version: str) -> bool:
         """A changed template, or an equal one with a new suffix (recorded: 125 of 126, 9 of 9, else 0 of 260).
 
-        A changed template with the suffix it has already makes none (recorded once, 2024); one with the suffix
-        of an older revision is refused (public thread; code assumed).
+        One with a suffix that a revision has already is refused (public threads; code assumed). It used to be
+        accepted without a revision (recorded once, 2024); that API versions up to 2024 tell the two is assumed.
         """
         suffix = document["template"]["revisionSuffix"]
         if suffix:
@@ -111,9 +113,11 @@ class Desired:
         if existing is None:
             return True
         changed = document["template"] != existing["template"]
-        if not changed or (suffix and suffix == existing["template"]["revisionSuffix"]):
+        if not changed:
             return False
         if suffix and self._revisions.find(document, f"{document['name']}--{suffix}") is not None:
+            if api_version < REUSED_SUFFIX_REFUSED:
+                return False
             raise wire.ArmError(
                 400, "ContainerAppRevisionSuffixExists", f"revision with suffix {suffix} already exists"
             )

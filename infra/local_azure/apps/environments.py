@@ -91,7 +91,7 @@ class Environments:
                 continue
             for revision in self._rooms.documents.list(context.REVISIONS, under=app["id"]):
                 cores = sum(item["resources"]["cpu"] for item in revision["template"]["containers"])
-                count = len(self._rooms.runtime.replicas(revision["key"]))
+                count = sum(replica.placed for replica in self._rooms.runtime.replicas(revision["key"]))
                 found.append(profiles.Load(app["profile"] or "Consumption", cores, count))
         return found
 

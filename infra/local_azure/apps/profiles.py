@@ -54,6 +54,14 @@ TYPES = {
 
 Profile = dict[str, Any]
 
+CONSUMPTION = "Consumption"
+DEDICATED_GPUS = "SubscriptionDedicatedNCA100Gpus"
+# Names recorded: managedenv-usages. A serverless GPU counts against its environment's quota.
+GPU_QUOTAS = {
+    "Consumption-GPU-NC8as-T4": ("ManagedEnvironmentConsumptionT4Gpus", 5),
+    "Consumption-GPU-NC24-A100": ("ManagedEnvironmentConsumptionNCA100Gpus", 2),
+}
+
 
 def of(profile: Profile) -> Type:
     return TYPES[profile["workloadProfileType"].lower()]
@@ -132,9 +140,11 @@ class Load:
 
 
 def nodes(profile: Profile, loads: Iterable[Load]) -> int:
-    """Nodes a dedicated profile runs: enough for its apps, within its counts (assumed)."""
-    cores = sum(load.cores * load.replicas for load in loads if load.profile.lower() == profile["name"].lower())
-    needed = math.ceil(cores / of(profile).cores)
+    """Nodes a dedicated profile runs: enough for its apps, a GPU for each replica, within its counts (assumed)."""
+    kind, on = of(profile), [load for load in loads if load.profile.lower() == profile["name"].lower()]
+    needed = math.ceil(sum(load.cores * load.replicas for load in on) / kind.cores)
+    if kind.gpus:
+        needed = max(needed, math.ceil(sum(load.replicas for load in on) / kind.gpus))
     return int(min(max(profile["minimumCount"], needed), profile["maximumCount"]))
 
 
@@ -186,16 +196,16 @@ def usages(profiles: Sequence[Profile] | None, loads: Sequence[Load]) -> list[di
         elif not of(profile).dedicated:
             used["T4" if of(profile).name.endswith("T4") else "A100"] += of(profile).gpus * load.replicas
     counted = (
-        ("ManagedEnvironmentGeneralPurposeCores", used["GeneralPurpose"], 500),
-        ("ManagedEnvironmentMemoryOptimizedCores", used["MemoryOptimized"], 500),
-        ("ManagedEnvironmentComputeOptimizedCores", 0, 50),
-        ("ManagedEnvironmentConsumptionCores", used["Consumption"], 500),
-        ("ManagedEnvironmentConsumptionNCA100Gpus", used["A100"], 2),
-        ("ManagedEnvironmentConsumptionT4Gpus", used["T4"], 5),
-        ("ManagedEnvironmentConfidentialGeneralPurposeCores", 0, 50),
-        ("ManagedEnvironmentConfidentialMemoryOptimizedCores", 0, 50),
+        ("ManagedEnvironmentGeneralPurposeCores", 500, used["GeneralPurpose"]),
+        ("ManagedEnvironmentMemoryOptimizedCores", 500, used["MemoryOptimized"]),
+        ("ManagedEnvironmentComputeOptimizedCores", 50, 0),
+        ("ManagedEnvironmentConsumptionCores", 500, used["Consumption"]),
+        (*GPU_QUOTAS["Consumption-GPU-NC24-A100"], used["A100"]),
+        (*GPU_QUOTAS["Consumption-GPU-NC8as-T4"], used["T4"]),
+        ("ManagedEnvironmentConfidentialGeneralPurposeCores", 50, 0),
+        ("ManagedEnvironmentConfidentialMemoryOptimizedCores", 50, 0),
     )
-    return [usage(name, current, limit) for name, current, limit in counted]
+    return [usage(name, current, limit) for name, limit, current in counted]
 
 
 def usage(name: str, current: float, limit: int) -> dict[str, Any]:

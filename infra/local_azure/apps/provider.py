@@ -38,6 +38,7 @@ class Provider:
         ops: operations.Operations,
         shares: shares.Shares,
         runtime: replicas.Runtime,
+        scaler: replicas.Scaler,
         account_keys: Callable[[str], Sequence[str] | None],
         *,
         authority: Callable[[], str],
@@ -51,13 +52,14 @@ class Provider:
             self._rooms, gpu_limit=gpu_limit, slow_gpu=slow_gpu, one_at_a_time=one_at_a_time
         )
         self._storages = storages.Storages(self._rooms, self._environments)
-        self._revisions = revisions.Revisions(self._rooms, self._environments, self._storages, told)
+        self._revisions = revisions.Revisions(self._rooms, self._environments, self._storages, told, scaler)
         self._apps = apps.Apps(self._rooms, self._environments, self._storages, self._revisions)
         self._children = children.Children(self._rooms, self._apps, self._revisions)
         self.facts = facts.Facts(self._rooms, self._revisions)
         self._sites = sites.Sites(self._rooms, self._revisions)
         self._streams = logstream.Streams(self._rooms, self._revisions, told)
         runtime.changed = self._revisions.changed
+        scaler.scaled = self._revisions.scaled
 
     def routes(self) -> list[wire.Route]:
         location = f"/subscriptions/{{subscription}}{context.PROVIDER}/locations/{{location}}"

@@ -4,7 +4,8 @@ It knows no wire. An app's own document belongs to `apps`; here only `latest`, `
 it are written, because they follow from revisions.
 
 A revision's document: `active` as on the wire; `phase` is Running, Stopping or Stopped; `ready` that it has
-been ready since it was last started; `again` that it starts anew once it has stopped.
+been ready since it was last started; `again` that it starts anew once it has stopped; `count` the replicas that its
+scale asks for, None until it is ready; `waking` that it was at zero and has no ready replica yet.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from infra.local_azure import clock, replicas
-from infra.local_azure.apps import addresses, context, environments, events, states, storages, template
+from infra.local_azure.apps import addresses, context, environments, events, scale, states, storages, template, traffic
 from infra.local_azure.apps.context import Document
 
 # Kubernetes tries a failed mount again (documented); how often is assumed.
@@ -27,12 +28,18 @@ class Revisions:
     """The revisions of every app."""
 
     def __init__(
-        self, rooms: context.Context, known: environments.Environments, mounts: storages.Storages, told: events.Events
+        self,
+        rooms: context.Context,
+        known: environments.Environments,
+        mounts: storages.Storages,
+        told: events.Events,
+        scaler: replicas.Scaler,
     ) -> None:
         self._rooms = rooms
         self._environments = known
         self._storages = mounts
         self._events = told
+        self._scaler = scaler
         self._started: dict[str, replicas.Revision] = {}
         self._scratch: dict[str, Path] = {}
         self._retries: dict[str, clock.Cancel] = {}
@@ -78,6 +85,8 @@ class Revisions:
             "phase": "Running",
             "ready": False,
             "again": False,
+            "count": None,
+            "waking": False,
             "lastActive": None,
         }
         app["latest"] = name
@@ -143,6 +152,7 @@ class Revisions:
         revision |= {"phase": "Stopping", "again": False}
         self._put(revision)
         self._tell(revision, "RevisionDeactivating", reason)
+        self._name_latest_ready(revision)
         self._stop(revision)
 
     def restart(self, app: Document, revision: Document) -> None:
@@ -163,6 +173,7 @@ class Revisions:
     def stop_all(self, app: Document) -> None:
         """The app was stopped: nothing runs, activity is kept (assumed)."""
         for revision in self.of(app):
+            self._scaler.forget(revision["key"])
             self._rooms.runtime.stop(revision["key"])
 
     def start_all(self, app: Document) -> None:
@@ -181,7 +192,7 @@ class Revisions:
         self._events.forget(app["id"])
 
     def _start(self, app: Document, revision: Document) -> None:
-        revision |= {"phase": "Running", "again": False, "ready": False}
+        revision |= {"phase": "Running", "again": False, "ready": False, "count": None, "waking": False}
         self._put(revision)
         value = self._value(app, revision)
         self._started[revision["key"]] = value
@@ -232,6 +243,7 @@ class Revisions:
     def _stop(self, revision: Document) -> None:
         """Tell the runtime; when nothing ran, there is no change to wait for."""
         idle = not self._rooms.runtime.replicas(revision["key"])
+        self._scaler.forget(revision["key"])
         self._rooms.runtime.stop(revision["key"])
         if idle:
             self.changed(revision["key"])
@@ -245,6 +257,7 @@ class Revisions:
 
     def _clear(self, key: str) -> None:
         """Forget everything that isn't in the revision's document."""
+        self._scaler.forget(key)
         self._forget_retry(key)
         self._started.pop(key, None)
         self._crashing.discard(key)
@@ -266,6 +279,7 @@ class Revisions:
                 self._stopped(app, revision)
             return
         self._note_crash(revision)
+        self._note_awake(revision, running)
         if app["running"] and not revision["ready"] and states.all_ready(revision, running):
             self._became_ready(app, revision)
 
@@ -276,6 +290,27 @@ class Revisions:
             self._tell(revision, "ContainerCrashing", f"Container crashing: {', '.join(names)}")
         elif not names:
             self._crashing.discard(revision["key"])
+
+    def _note_awake(self, revision: Document, running: tuple[replicas.Replica, ...]) -> None:
+        ready = any(item.ready for item in running)
+        if ready and revision["waking"]:
+            revision["waking"] = False
+            self._put(revision)
+        self._scaler.noted(revision["key"], ready=ready)
+
+    def scaled(self, key: str, count: int) -> None:
+        """The scaler's word that `key` is to have `count` replicas. The events are named as KEDA's (assumed)."""
+        revision = self._rooms.documents.get(self._ids.get(key, ""))
+        if revision is None or revision["phase"] != "Running":
+            return
+        asleep = revision["count"] == 0
+        revision |= {"count": count, "waking": count > 0 and (asleep or revision["waking"])}
+        self._put(revision)
+        if asleep:
+            self._tell(revision, "KEDAScaleTargetActivated", f"Scaled {revision['name']} from 0 to {count}")
+        elif count == 0:
+            self._tell(revision, "KEDAScaleTargetDeactivated", f"Deactivated {revision['name']}, now at 0 replicas")
+        self._rooms.runtime.scale(key, count)
 
     def _stopped(self, app: Document, revision: Document) -> None:
         if revision["again"]:
@@ -296,20 +331,35 @@ class Revisions:
 
     def _became_ready(self, app: Document, revision: Document) -> None:
         revision["ready"] = True
+        if revision["count"] is None:
+            revision["count"] = template.wanted_replicas(revision["template"])
+            self._scaler.watch(revision["key"], scale.of(revision["template"]))
         self._put(revision)
         self._tell(revision, "RevisionReady", f"Successfully provisioned revision '{revision['name']}'")
         before = self.find(app, app["latestReady"])
-        if before is None or revision["number"] >= before["number"]:
+        if before is None or revision["number"] >= before["number"] or not traffic.reachable(before):
             app["latestReady"] = revision["name"]
             self._rooms.documents.put(app["id"], context.APPS, app)
         if revision["name"] == app["latest"]:
             self.settle(app)
 
+    def _name_latest_ready(self, leaving: Document) -> None:
+        """Another revision is the latest ready one from now on, if one is ready (assumed)."""
+        app = self._rooms.documents.get(leaving["app"])
+        if app is None or app["latestReady"] != leaving["name"]:
+            return
+        ready = [item["name"] for item in self.of(app) if item["ready"] and traffic.reachable(item)]
+        if ready:
+            app["latestReady"] = ready[-1]
+            self._rooms.documents.put(app["id"], context.APPS, app)
+
     def settle(self, app: Document) -> None:
         """Single mode, latest revision ready: every older one that still runs goes (recorded). So it is at the end
-        of every write to the app too, e.g. one that changed the mode (assumed)."""
+        of every write to the app too, e.g. one that changed the mode; none goes while the latest is inactive (both
+        assumed)."""
         latest = self.find(app, app["latest"])
-        if app["configuration"]["activeRevisionsMode"] != "Single" or latest is None or not latest["ready"]:
+        single = app["configuration"]["activeRevisionsMode"] == "Single"
+        if not single or latest is None or not (latest["ready"] and traffic.reachable(latest)):
             return
         for revision in self.of(app):
             if revision["number"] < latest["number"]:

@@ -1,6 +1,7 @@
 """Who answers at a host name: from `<name>[.internal].<environment>.localhost` to an app's or revision's targets.
 
-Read-only. The index of names is made anew when an app or environment came or went.
+Read-only. The index of names is made anew when an app or environment came or went; an answer is kept until something
+stored changes, as the ingress asks for every request.
 """
 
 from __future__ import annotations
@@ -17,9 +18,19 @@ class Sites:
         self._rooms = rooms
         self._revisions = known
         self._index: dict[tuple[str, str], str] = {}
+        self._kept: dict[str, replicas.Site | None] = {}
+        self._version = -1
 
     def site(self, host: str) -> replicas.Site | None:
         """None for a name nobody has, or an app without ingress. `host` has no port and is lower case."""
+        if self._version != self._rooms.documents.version:
+            self._version = self._rooms.documents.version
+            self._kept.clear()
+        if host not in self._kept:
+            self._kept[host] = self._site(host)
+        return self._kept[host]
+
+    def _site(self, host: str) -> replicas.Site | None:
         name, _, rest = host.removesuffix(".localhost").partition(".")
         internal = rest.startswith("internal.")
         app = self._app(rest.removeprefix("internal."), name.partition("--")[0])
@@ -48,7 +59,7 @@ class Sites:
             found = self._revisions.find(app, name)
         if found is None:
             return None
-        return (replicas.Target(found["key"], 100),) if found["active"] else ()
+        return (replicas.Target(found["key"], 100),) if traffic.reachable(found) else ()
 
     def _app(self, domain: str, name: str) -> Document | None:
         app_id = self._index.get((domain, name))

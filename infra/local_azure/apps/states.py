@@ -31,6 +31,9 @@ def state(runtime: replicas.Runtime, app: Document, revision: Document) -> State
         return State("Provisioned", _health(revision), "Deprovisioning", max(1, len(running)))
     if revision["phase"] == "Stopped" or not app["running"]:
         return State("Provisioned", _health(revision), "Stopped", len(running))
+    if revision.get("count") == 0:
+        # Assumed: neither the word nor the health of a revision at zero is recorded.
+        return State("Provisioned", "Healthy", "ScaledToZero", len(running))
     count = len(running) or template.wanted_replicas(revision["template"])
     crashing = runtime.crashing(revision["key"])
     if crashing:
@@ -39,7 +42,10 @@ def state(runtime: replicas.Runtime, app: Document, revision: Document) -> State
     if app["state"] == "InProgress" and revision["operation"] == app["operation"]:
         return State("Provisioning", "Healthy" if healthy else "None", "Processing", count)
     if healthy:
-        return State("Provisioned", "Healthy", "Running", count)
+        return State("Provisioned", "Healthy", _running(revision, running), count)
+    if revision.get("waking"):
+        # Assumed: on its way up from zero it is as healthy as it was.
+        return State("Provisioned", "Healthy", "Activating", count, details=_hint(runtime, revision))
     if revision["ready"]:
         # Was ready, isn't: the SDK's enum has Degraded; when the service says so is assumed.
         return State("Provisioned", "Unhealthy", "Degraded", count, details=_hint(runtime, revision))
@@ -65,6 +71,14 @@ def all_ready(revision: Document, running: tuple[replicas.Replica, ...]) -> bool
     """Whether as many replicas are ready as the template wants at least."""
     ready = sum(item.ready for item in running)
     return ready >= template.wanted_replicas(revision["template"])
+
+
+def _running(revision: Document, running: tuple[replicas.Replica, ...]) -> str:
+    """Documented as "Running (at max)"; the word is assumed, and that only a count which rose to the maximum says it:
+    recorded revisions whose limits are equal don't."""
+    most = int(revision["template"]["scale"]["maxReplicas"])
+    risen = most > template.wanted_replicas(revision["template"])
+    return "RunningAtMaxScale" if risen and sum(item.ready for item in running) >= most else "Running"
 
 
 def _health(revision: Document) -> str:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local_azure import replicas
-from infra.local_azure.apps import context, storages
+from infra.local_azure.apps import context, pools, storages
 from infra.local_azure.apps.context import Document
 
+_GI = 1024**3
 DEFAULT_GRACE = 30.0  # documented: terminationGracePeriodSeconds
 
 # Documented: Container Apps, health probes, "Default configuration". Added to the main container of an app with
@@ -63,11 +64,19 @@ def revision(
         grace=DEFAULT_GRACE if grace is None else float(grace),
         variables=_variables(document, around, port),
         problem="; ".join(dict.fromkeys(volumes.problems)) or None,
+        demand=pools.demand(app, template),
+        unmountable=lambda: _unmountable(volumes, template["volumes"] or []),
     )
 
 
+def _unmountable(volumes: _Volumes, known: list[Document]) -> str | None:
+    problems = (volumes.problem(volume) for volume in known if volume["storageType"] == "AzureFile")
+    return next((problem for problem in problems if problem is not None), None)
+
+
 def wanted_replicas(template: Document) -> int:
-    """minReplicas, but at least one: nothing scales to zero here, nor above the minimum (assumed)."""
+    """How many a revision starts with, and is healthy with: minReplicas, but at least one (recorded: one for an app
+    without a minimum). Only what was ready once goes to zero."""
     return max(1, int(template["scale"]["minReplicas"] or 0))
 
 
@@ -101,9 +110,17 @@ class _Volumes:
             if not read_only or inside == folder:
                 inside.mkdir(parents=True, exist_ok=True)
         except (MountError, OSError) as error:
-            self.problems.append(f'MountVolume.SetUp failed for volume "{volume["name"]}": {error}')
+            self.problems.append(_failed(volume, error))
             return None
         return replicas.Mount(path=sent["mountPath"], folder=inside, read_only=read_only)
+
+    def problem(self, volume: Document) -> str | None:
+        """Why the share of `volume` can't be mounted now."""
+        try:
+            self._share(volume)
+        except MountError as error:
+            return _failed(volume, error)
+        return None
 
     def _folder(self, volume: Document) -> tuple[Path, bool]:
         if volume["storageType"] == "AzureFile":
@@ -147,6 +164,10 @@ class _Volumes:
             target.write_text(self.secrets[name])
 
 
+def _failed(volume: Document, error: Exception) -> str:
+    return f'MountVolume.SetUp failed for volume "{volume["name"]}": {error}'
+
+
 def _container(
     sent: Document, volumes: _Volumes, known: list[Document], default_probe_port: int | None
 ) -> replicas.Container:
@@ -160,6 +181,7 @@ def _container(
         env=_environment(sent, volumes),
         mounts=tuple(mount for mount in mounts if mount is not None),
         probes=tuple(_probes(sent.get("probes", []), default_probe_port)),
+        memory=int(pools.gibibytes(sent["resources"]["memory"]) * _GI),
     )
 
 

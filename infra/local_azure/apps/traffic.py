@@ -24,9 +24,13 @@ def labels(app: Document, revision: Document) -> list[str]:
 
 
 def targets(app: Document, revisions: Sequence[Document]) -> tuple[replicas.Target, ...]:
-    """Where requests to the app's own address go. `latestRevision` means the latest ready one (documented);
-    a weight on an inactive revision reaches nobody (recorded as accepted; the effect is assumed)."""
-    running = {item["name"]: item for item in revisions if item["active"]}
+    """Where requests to the app's own address go. `latestRevision` means the latest ready one (documented).
+
+    A weight on an inactive revision reaches nobody: the others share its requests (recorded as accepted; the effect
+    is assumed). Single mode: all go to the latest ready one, whatever else is active, and stay there when it crashes
+    or is no longer ready: there is nobody then who answers (assumed).
+    """
+    running = {item["name"]: item for item in revisions if reachable(item)}
     latest = latest_ready(app, revisions)
     if app["configuration"]["activeRevisionsMode"] == "Single":
         return (replicas.Target(latest["key"], 100),) if latest else ()
@@ -41,14 +45,19 @@ def targets(app: Document, revisions: Sequence[Document]) -> tuple[replicas.Targ
 def labelled(app: Document, revisions: Sequence[Document], label: str) -> Document | None:
     """The active revision that carries `label` (documented: `<app>---<label>` addresses)."""
     names = {_named(app, item) for item in _array(app) if item.get("label") == label}
-    return next((item for item in revisions if item["active"] and item["name"] in names), None)
+    return next((item for item in revisions if reachable(item) and item["name"] in names), None)
 
 
 def latest_ready(app: Document, revisions: Sequence[Document]) -> Document | None:
-    """The active revision named as latest ready; if that one was deactivated, the newest ready one (assumed)."""
-    active = [item for item in revisions if item["active"]]
+    """The one named so. If it was deactivated and no other is ready, the newest active one, which can't answer yet."""
+    active = [item for item in revisions if reachable(item)]
     named = next((item for item in active if item["name"] == app["latestReady"]), None)
-    return named or next((item for item in reversed(active) if item["ready"]), None)
+    return named or next(reversed(active), None)
+
+
+def reachable(revision: Document) -> bool:
+    """Whether requests may go to it: active, and not on its way out. What stops leaves the ingress first."""
+    return bool(revision["active"] and (revision["phase"] != "Stopping" or revision["again"]))
 
 
 def _array(app: Document) -> list[Document]:

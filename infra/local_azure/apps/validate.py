@@ -12,6 +12,7 @@ from typing import Any
 
 from infra.local_azure import wire
 from infra.local_azure.apps import profiles
+from infra.local_azure.apps import scale as scales
 from infra.local_azure.apps.context import Document
 
 # The SDK documents 1 to 60 for the delay; 0 is its default (documented: azurerm provider) and is accepted.
@@ -19,9 +20,11 @@ _PROBE_LIMITS = {
     "initialDelaySeconds": (0, 60),
     "periodSeconds": (1, 240),
     "timeoutSeconds": (1, 240),
-    "failureThreshold": (1, 10),
     "successThreshold": (1, 10),
 }
+# The service's own 400s, quoted in public threads (microsoft/azure-container-apps #1100, terraform-provider-azurerm
+# #31980); the REST reference still says 10. Since which API version isn't known: assumed for all that are spoken here.
+_MOST_FAILURES = {"Startup": 240, "Readiness": 48, "Liveness": 30}
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 
 
@@ -221,6 +224,8 @@ def _probes(container: str, probes: Iterable[Document]) -> None:
         for name, (least, most) in _PROBE_LIMITS.items():
             if name in probe:
                 _within(probe[name], f"{place}.{name}", least, most)
+        if "failureThreshold" in probe:
+            _within(probe["failureThreshold"], f"{place}.failureThreshold", 1, _MOST_FAILURES[probe["type"]])
         if probe["type"] != "Readiness" and probe.get("successThreshold", 1) != 1:
             raise _invalid(f"{place}.successThreshold", "must be 1 for liveness and startup probes")
     _unique((probe["type"] for probe in probes), f"template.containers.{container}.probes", "probe")
@@ -265,6 +270,12 @@ def _scale(scale: Document) -> None:
     _within(most, "template.scale.maxReplicas", 1, 1000)
     if least > most:
         raise _invalid("template.scale", f"minReplicas {least} is more than maxReplicas {most}")
+    _within(scale["cooldownPeriod"], "template.scale.cooldownPeriod", 0, 2**31 - 1)
+    for rule in scale["rules"] or ():
+        try:
+            scales.concurrent_requests(rule)
+        except ValueError as error:
+            raise _invalid("template.scale.rules.http.metadata.concurrentRequests", str(error)) from None
 
 
 def _unique(names: Iterable[str], place: str, what: str) -> None:

@@ -17,7 +17,7 @@ from datetime import datetime
 import aiohttp
 
 from infra.local_azure import clock, replicas
-from infra.local_azure.runtime import environment, groups, logs, probes, watches
+from infra.local_azure.runtime import environment, groups, logs, memory, probes, scripts, watches
 
 # Documented: kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle, "Container restarts": the first restart
 # comes at once, then 10 s doubling to 5 min; ten minutes of running clear the count. In Azure's seconds.
@@ -25,8 +25,11 @@ BACK_OFF_FIRST, BACK_OFF_MOST, BACK_OFF_RESET = 10.0, 300.0, 600.0
 LEAST_BACK_OFF_S = 0.25
 LEAST_RESET_S = 10.0
 CRASHES = 2
+# Assumed: for this part of a back-off the container shows how it ended, then that it waits.
+SHOWN = 0.5
 
 _LOOK_EVERY_S = 0.25
+_MI = 1024**2
 _DRAIN_S = 1.0
 
 
@@ -37,6 +40,7 @@ class Machine:
     time: clock.Clock
     session: aiohttp.ClientSession
     reaper: groups.Reaper
+    memory: memory.Limits
     server: Mapping[str, str]
 
 
@@ -54,7 +58,10 @@ def back_off(crashes: int) -> float:
 
 
 class Container:
-    """`run` it once; `stop` ends it. `changed` is called whenever `status`, `crashing` or `hint` may differ."""
+    """`run` it once; `stop` ends it. `changed` is called whenever `status`, `crashing` or `hint` may differ.
+
+    `waits` says what its replica waits for, a machine or a mount; `look` is called when that, or the scenario, differs.
+    """
 
     def __init__(
         self,
@@ -65,6 +72,8 @@ class Container:
         door: Door | None,
         log: logs.Log,
         machine: Machine,
+        part: scripts.Part,
+        waits: Callable[[], str | None],
         changed: Callable[[], None],
     ) -> None:
         self.spec = spec
@@ -74,7 +83,11 @@ class Container:
         self._door = door
         self._log = log
         self._machine = machine
+        self._waits = waits
         self._changed = changed
+        self._pull = scripts.Pull(part, machine.time, self.look)
+        self._script = scripts.Script(part, machine.time, limits=True, changed=self._turned, end=self._finish)
+        self._ending: scripts.Ending | None = None
         self._probes = probes.complete(spec.probes, revision.target_port if place.main else None)
         self._state, self._details = "Waiting", "Container is waiting with reason: PodInitializing."
         self._id: str | None = None
@@ -86,6 +99,7 @@ class Container:
         self._address_checked = False
         self._stop = asyncio.Event()
         self._end = asyncio.Event()
+        self._news = asyncio.Event()
 
     @property
     def status(self) -> replicas.ContainerStatus:
@@ -94,7 +108,7 @@ class Container:
             container_id=self._id,
             state=self._state,
             details=self._details,
-            ready=self._ready and not self._stop.is_set(),
+            ready=self._is_ready and not self._stop.is_set(),
             started=self._started,
             restarts=max(0, self._restarts),
         )
@@ -102,12 +116,22 @@ class Container:
     @property
     def crashing(self) -> bool:
         """It ended at least twice in a row and hasn't become ready since."""
-        return self._crashes >= CRASHES and not self._ready
+        return self._crashes >= CRASHES and not self._is_ready
+
+    @property
+    def _is_ready(self) -> bool:
+        return self._ready and self._script.open
+
+    def look(self) -> None:
+        """See again what it waits for before its first start."""
+        self._pull.look()
+        self._news.set()
 
     def stop(self) -> None:
         """SIGTERM now, SIGKILL after the grace period; it is no longer ready from this moment."""
         self._stop.set()
         self._end.set()
+        self._news.set()
 
     def kill(self) -> None:
         """End the process at once."""
@@ -116,9 +140,21 @@ class Container:
 
     async def run(self) -> None:
         """Start the command, and again whenever it ends, until `stop`."""
-        if (reason := self._blocked()) is not None:
+        try:
+            await self._admitted()
+            await self._runs()
+        finally:
+            self._pull.cancel()
+            self._script.cancel()
+
+    async def _admitted(self) -> None:
+        """A machine, the mounts and the image are there, or it is stopped."""
+        while (reason := self._blocked()) is not None and not self._stop.is_set():
             self._set("Waiting", f"Container is waiting with reason: {reason}")
-            await self._stop.wait()
+            await self._news.wait()
+            self._news.clear()
+
+    async def _runs(self) -> None:
         while not self._stop.is_set():
             lived = await self._once()
             self._crashes = 1 + (0 if lived >= self._reset_s() else self._crashes)
@@ -126,26 +162,34 @@ class Container:
                 await self._pause()
 
     def _blocked(self) -> str | None:
-        if self._revision.problem is not None:
-            return self._revision.problem
+        if (reason := self._waits()) is not None:
+            return reason
         if not self.spec.command:
             return (
                 f"ImagePullBackOff on legion. Local Azure doesn't pull images, so it can't know the entry point of "
                 f"{self.spec.image}: give the container a command."
             )
-        return None
+        self._pull.begin()
+        return self._pull.reason
 
     def _reset_s(self) -> float:
         return self._machine.time.real(BACK_OFF_RESET, least=LEAST_RESET_S)
 
     async def _pause(self) -> None:
-        if self._crashes >= CRASHES:
-            self._id = None
-            # recorded: the words "on legion." in replica details
-            self._set("Waiting", "Container is waiting with reason: CrashLoopBackOff on legion.")
         delay = self._machine.time.real(back_off(self._crashes), least=LEAST_BACK_OFF_S)
+        if self._crashes < CRASHES:
+            await self._sleep(delay)
+            return
+        await self._sleep(delay * SHOWN)
+        self._id = None
+        # recorded: the words "on legion." in replica details
+        self._set("Waiting", "Container is waiting with reason: CrashLoopBackOff on legion.")
+        await self._sleep(delay * (1 - SHOWN))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until it is stopped, at most."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), delay)
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _once(self) -> float:
         """One run of the command; returns how many real seconds it took."""
@@ -186,6 +230,9 @@ class Container:
         self._pid = process.pid
         self._id = f"containerd://{secrets.token_hex(16)}"
         self._set("Running", f"Container started at: {moment(self._machine.time.now())}.")
+        self._ending = None
+        self._script.begin()
+        self._limit(process.pid)
         pump = asyncio.create_task(self._pump(output))
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -197,12 +244,41 @@ class Container:
                 ending.cancel()
         finally:
             self._pid = None
+            self._script.cancel()
+            self._machine.memory.remove(process.pid)
             groups.kill(process.pid)
             await asyncio.to_thread(groups.kill_marked, self._place.marker)
             self._machine.reaper.remove(process.pid)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(pump, _DRAIN_S)
-        self._terminated("Error" if code else "Completed", code if code >= 0 else 128 - code)
+        own = scripts.Ending("Error" if code else "Completed", code if code >= 0 else 128 - code)
+        ended = self._ending or own
+        self._terminated(ended.reason, ended.code)
+
+    def _limit(self, pid: int) -> None:
+        most = self._script.memory or self.spec.memory
+        if most is not None:
+            self._machine.memory.add(pid, most, lambda taken: self._too_large(taken, most))
+
+    def _too_large(self, taken: int, most: int) -> None:
+        self._note(f"it takes {taken / _MI:.0f} MiB of memory, more than its {most / _MI:.0f} MiB")
+        self._finish(scripts.OUT_OF_MEMORY)
+
+    def _finish(self, ending: scripts.Ending) -> None:
+        """End this run as the kernel or the scenario has it."""
+        if self._pid is not None and self._ending is None:
+            self._ending = ending
+            self._note(f"ended: {ending.reason}, exit code {ending.code}")
+            self.kill()
+
+    def _turned(self) -> None:
+        self._note("ready by the scenario" if self._script.open else "not ready by the scenario")
+        self._now_ready()
+        self._changed()
+
+    def _now_ready(self) -> None:
+        if self._is_ready:
+            self._script.ready()
 
     async def _terminate(self, process: asyncio.subprocess.Process, watching: asyncio.Task[None]) -> None:
         await self._end.wait()
@@ -228,6 +304,8 @@ class Container:
             transport.close()
 
     async def _ask(self, probe: replicas.Probe, timeout_s: float) -> probes.Result:
+        if probe.kind == probes.STARTUP and not self._script.open:
+            return probes.Result(False, "not ready by the scenario", False)
         door = self._door if self._door is not None and self._door.target == probe.port else None
         port = probe.port if door is None else door.port
         result = await probes.check(probe, port, timeout_s=timeout_s, session=self._machine.session)
@@ -273,6 +351,7 @@ class Container:
         if self._ready and not ready:
             self._note(f"no longer ready: {why}")
         self._ready = ready
+        self._now_ready()
         self._changed()
 
     def unhealthy(self, why: str) -> None:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,6 +139,24 @@ def _free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def memory(sessions: Collection[int]) -> dict[int, int]:
+    """Bytes that the processes of each of the `sessions` take, files' pages left out; empty where there is no /proc."""
+    taken: dict[int, int] = {}
+    for pid in _pids() if sessions else ():
+        session = _session(pid)
+        if session is not None and session in sessions:
+            taken[session] = taken.get(session, 0) + _resident(pid)
+    return taken
+
+
+def _resident(pid: int) -> int:
+    try:
+        lines = (_PROC / str(pid) / "status").read_text().splitlines()
+    except OSError:  # it ended
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
 
 
 @dataclass(frozen=True)

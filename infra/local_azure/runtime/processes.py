@@ -7,6 +7,7 @@ revision states; those are the provider's.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import logging
 import os
@@ -18,8 +19,8 @@ from pathlib import Path
 
 import aiohttp
 
-from infra.local_azure import clock, replicas
-from infra.local_azure.runtime import containers, environment, groups, logs
+from infra.local_azure import clock, replicas, scenario
+from infra.local_azure.runtime import containers, environment, groups, logs, memory, mounts, places, scripts
 
 # At the server's own end nobody waits for half a minute; a process gets this long at most.
 CLOSE_GRACE_S = 5.0
@@ -50,6 +51,9 @@ class Processes:
 
     def __init__(self, root: Path, time: clock.Clock) -> None:
         self.changed: Callable[[str], None] = lambda key: None
+        self.pools: Callable[[str], replicas.Pool | None] = lambda pool: None
+        self.scenario = scenario.Scenario()
+        self._places = places.Places(time, self.scenario, lambda pool: self.pools(pool))
         self._root = root.resolve()
         self._time = time
         self._revisions: dict[str, replicas.Revision] = {}
@@ -58,6 +62,7 @@ class Processes:
         self._told: set[str] = set()
         self._machine: containers.Machine | None = None
         self._ports = groups.Ports()
+        self.scenario.on_change.append(self._replayed)
         self._sweep()
         self._shelf = logs.Shelf(self._root / "logs", now=time.now)
 
@@ -65,13 +70,12 @@ class Processes:
         if revision.key in self._revisions:
             return
         self._revisions[revision.key] = revision
-        for _ in range(revision.replicas):
-            self._add(revision)
+        self._fill(revision)
 
     def stop(self, key: str) -> None:
         self._revisions.pop(key, None)
         for replica in self._replicas.get(key, []):
-            replica.stop()
+            replica.leave()
         self._tell(key)
 
     def restart(self, key: str) -> None:
@@ -79,6 +83,18 @@ class Processes:
         for replica in self._replicas.get(key, []) if key in self._revisions else []:
             replica.stop()
         self._tell(key)
+
+    def scale(self, key: str, count: int) -> None:
+        if (revision := self._revisions.get(key)) is None:
+            return
+        self._revisions[key] = dataclasses.replace(revision, replicas=count)
+        for replica in self._staying(key)[count:]:
+            replica.leave()
+        self._fill(self._revisions[key])
+        self._tell(key)
+
+    def look(self) -> None:
+        self._places.look()
 
     def replicas(self, key: str) -> tuple[replicas.Replica, ...]:
         return tuple(replica.value() for replica in self._replicas.get(key, []))
@@ -88,8 +104,9 @@ class Processes:
         return tuple(dict.fromkeys(one.spec.name for one in found))
 
     def hint(self, key: str) -> str:
-        found = (one.hint for replica in self._replicas.get(key, []) for one in replica.containers if one.hint)
-        return next(found, "")
+        several = self._replicas.get(key, [])
+        found = (one.hint for replica in several for one in replica.containers if one.hint)
+        return next(found, "") or places.said([replica.place for replica in several], self.replicas(key))
 
     def logs(
         self, key: str, replica: str, container: str, *, tail: int, follow: bool
@@ -99,6 +116,7 @@ class Processes:
 
     async def close(self) -> None:
         """Grace periods end after 5 real seconds here."""
+        self._places.close()
         for key in list(self._revisions):
             self.stop(key)
         if self._tasks:
@@ -108,6 +126,7 @@ class Processes:
             await asyncio.gather(*late)
         if self._machine is not None:
             machine, self._machine = self._machine, None
+            await machine.memory.close()
             await machine.session.close()
             await asyncio.to_thread(machine.reaper.close)
 
@@ -121,7 +140,9 @@ class Processes:
         door = None
         if revision.target_port is not None:
             door = containers.Door(revision.target_port, self._ports.take())
-        replica = _Replica(revision, replica_name(revision.key), self._time.now(), door)
+        replica = _Replica(revision, replica_name(revision.key), self._time, door)
+        if revision.demand is not None:
+            replica.place = self._places.want(revision.demand, replica.look)
         for index, spec in enumerate(revision.containers):
             replica.containers.append(self._container(replica, spec, main=index == 0))
         self._replicas.setdefault(revision.key, []).append(replica)
@@ -149,6 +170,8 @@ class Processes:
             door=replica.door,
             log=self._shelf.open(key, replica.name, spec.name),
             machine=self._shared(),
+            part=scripts.part(self.scenario, replica.revision, spec),
+            waits=replica.waits,
             changed=lambda: self._tell(key),
         )
 
@@ -158,7 +181,7 @@ class Processes:
             session = aiohttp.ClientSession(
                 connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
             )
-            self._machine = containers.Machine(self._time, session, groups.Reaper(), dict(os.environ))
+            self._machine = containers.Machine(self._time, session, groups.Reaper(), memory.Limits(), dict(os.environ))
         return self._machine
 
     async def _run(self, replica: _Replica) -> None:
@@ -173,6 +196,9 @@ class Processes:
             _log.exception("a replica was lost", extra={"replica": replica.name})
         finally:
             self._replicas[key].remove(replica)
+            replica.mounts.cancel()
+            if replica.place is not None:
+                self._places.leave(replica.place)
             self._shelf.end(key, replica.name)
             if port is not None:
                 self._ports.give_back(port)
@@ -182,11 +208,22 @@ class Processes:
         self._tell(key)
 
     def _refill(self, key: str) -> None:
-        revision = self._revisions.get(key)
-        while revision is not None and len(self._replicas[key]) < revision.replicas:
-            self._add(revision)
-        if revision is None and not self._replicas.get(key):
+        if (revision := self._revisions.get(key)) is not None:
+            self._fill(revision)
+        elif not self._replicas.get(key):
             self._replicas.pop(key, None)
+
+    def _fill(self, revision: _Revision) -> None:
+        while len(self._staying(revision.key)) < revision.replicas:
+            self._add(revision)
+
+    def _staying(self, key: str) -> list[_Replica]:
+        """The replicas that are wanted, oldest first; one that restarts keeps its place until its successor starts."""
+        return [replica for replica in self._replicas.get(key, []) if not replica.leaving]
+
+    def _replayed(self) -> None:
+        for replica in [one for several in self._replicas.values() for one in several]:
+            replica.look()
 
     def _tell(self, key: str) -> None:
         """Tell `changed` soon, once for all that happens in one turn of the event loop."""
@@ -200,12 +237,35 @@ class Processes:
 
 
 class _Replica:
-    def __init__(self, revision: replicas.Revision, name: str, created: datetime, door: containers.Door | None) -> None:
+    def __init__(self, revision: replicas.Revision, name: str, time: clock.Clock, door: containers.Door | None) -> None:
         self.revision = revision
         self.name = name
         self.door = door
         self.containers: list[containers.Container] = []
-        self._created = created
+        self.leaving = False
+        self.place: places.Place | None = None
+        self.mounts = mounts.Mounts(revision, time, self.look)
+        self._created = time.now()
+
+    @property
+    def placed(self) -> bool:
+        return self.place is None or self.place.shortage is None
+
+    def waits(self) -> str | None:
+        """For a machine first, then for its mounts."""
+        if self.place is not None and self.place.shortage is not None:
+            return self.place.shortage.container
+        return self.mounts.problem
+
+    def look(self) -> None:
+        """What the containers wait for may differ."""
+        for container in self.containers:
+            container.look()
+
+    def leave(self) -> None:
+        """Stop without a successor."""
+        self.leaving = True
+        self.stop()
 
     def stop(self) -> None:
         for container in self.containers:
@@ -225,4 +285,5 @@ class _Replica:
             details="",  # recorded: replicas-list, always empty
             containers=states,
             address=("127.0.0.1", self.door.port) if self.door else None,
+            placed=self.placed,
         )

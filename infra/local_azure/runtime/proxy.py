@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import aiohttp
 import yarl
@@ -18,8 +19,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 # Documented: learn.microsoft.com/azure/container-apps/ingress-overview, "Request timeout is 240 seconds".
 IDLE_S = 240.0
 CONNECT_S = 5.0
+# A kept connection is used again within this time: less than any usual server keeps an idle one.
+KEPT_S = 1.0
 
 _LOOK_S = 0.25
+_RESET = "upstream connect error or disconnect/reset before headers."
 _HOP_BY_HOP = frozenset(
     (
         "connection",
@@ -41,77 +45,152 @@ class NotTaken(Exception):
     """The replica didn't take the request, so that another one may."""
 
 
-class TimedOut(Exception):
-    """The replica took the request and was silent for 240 s before its answer."""
+class _Lost(Exception):
+    """The connection ended before an answer. Raised in place of aiohttp's own errors, after which it would send a
+    PUT again with what is left of its body."""
 
 
-def session() -> aiohttp.ClientSession:
-    """A client for `forward`. A new connection per request: a kept one may be closed by the app at any moment."""
+class Body:
+    """A request's body. Short ones have mostly arrived before the request is looked at: they are sent as one piece,
+    the others as they come."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        content = request.content
+        here = request.body_exists and content.is_eof() and content.exception() is None
+        self._whole = content.read_nowait() if here else None
+        self.streamed = request.body_exists and not here
+
+    def data(self) -> bytes | AsyncIterator[bytes] | None:
+        return self._chunks() if self.streamed else self._whole
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        if self._request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+            await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        async for chunk in self._request.content.iter_any():
+            yield chunk
+
+
+class Proxy:
+    """Connections to the replicas, kept while they are busy, and a look at the clients who wait."""
+
+    def __init__(self) -> None:
+        self._kept = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S))
+        self._fresh = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._waiting: dict[asyncio.Task[Any], web.BaseRequest] = {}
+        self._gone: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._kept.close()
+        await self._fresh.close()
+
+    async def attended(
+        self, request: web.BaseRequest, work: Coroutine[Any, Any, web.StreamResponse]
+    ) -> web.StreamResponse:
+        """What `work` answers to `request`; `work` is canceled soon after the client went away."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting[task] = request
+        self._look_later()
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if task not in self._gone:
+                raise
+            task.uncancel()
+            return web.Response(status=499)  # nobody is left to read it
+        finally:
+            del self._waiting[task]
+            self._gone.discard(task)
+
+    async def forward(
+        self, request: web.BaseRequest, body: Body, address: tuple[str, int], *, cookie: str | None
+    ) -> web.StreamResponse:
+        """Send `request` to `address`. `cookie` is a Set-Cookie to add.
+
+        Raises, while nothing of an answer was sent: NotTaken, and TimeoutError when the replica took the request and
+        was silent for 240 s.
+        """
+        headers = _onward(request)
+        if _is_websocket(request):
+            return await _websocket(request, address, self._fresh, headers, cookie)
+        answer = await self._ask(request, body, address, headers)
+        if isinstance(answer, web.Response):
+            return answer
+        async with answer:
+            return await _back(request, answer, cookie)
+
+    async def _ask(
+        self, request: web.BaseRequest, body: Body, address: tuple[str, int], headers: CIMultiDict[str]
+    ) -> aiohttp.ClientResponse | web.Response:
+        """A kept connection may be closed by the app at any moment: what may be repeated is, on a new one."""
+        repeatable = request.method in _REPEATABLE and not body.streamed
+        sessions = (self._fresh,) if body.streamed else (self._kept, self._fresh) if repeatable else (self._kept,)
+        lost: Exception | None = None
+        for session in sessions:
+            try:
+                return await session.request(
+                    request.method,
+                    _url("http", address, request),
+                    headers=headers,
+                    data=body.data(),
+                    allow_redirects=False,
+                )
+            except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
+                raise NotTaken from error
+            except aiohttp.ClientResponseError:
+                return web.Response(status=502, text=f"{_RESET} reset reason: protocol error")
+            except _Lost as error:
+                lost = error
+        if repeatable:
+            raise NotTaken from lost
+        return web.Response(status=503, text=f"{_RESET} {lost}")
+
+    def _look_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        for task, request in self._waiting.items():
+            if task not in self._gone and (request.transport is None or request.transport.is_closing()):
+                self._gone.add(task)
+                task.cancel()
+        if self._waiting:
+            self._look_later()
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=IDLE_S),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=_AUTOMATIC,
+        middlewares=(_once,),
     )
 
 
-async def forward(
-    request: web.BaseRequest, address: tuple[str, int], *, session: aiohttp.ClientSession, cookie: str | None
-) -> web.StreamResponse:
-    """Send `request` to `address`; raises NotTaken or TimedOut while nothing of the answer was sent.
-
-    A client that goes away cancels the request to the replica. `cookie` is a Set-Cookie to add.
-    """
-    headers = _onward(request)
-    work = _websocket if _is_websocket(request) else _plain
-    task = asyncio.create_task(work(request, address, session, headers, cookie))
+async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     try:
-        while not task.done():
-            await asyncio.wait((task,), timeout=_LOOK_S)
-            if request.transport is None or request.transport.is_closing():
-                break
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
-    if task.cancelled():
-        return web.Response(status=499)  # nobody is left to read it
-    return task.result()
-
-
-async def _plain(
-    request: web.BaseRequest,
-    address: tuple[str, int],
-    session: aiohttp.ClientSession,
-    headers: CIMultiDict[str],
-    cookie: str | None,
-) -> web.StreamResponse:
-    body = _Body(request)
-    try:
-        answer = await session.request(
-            request.method,
-            _url("http", address, request),
-            headers=headers,
-            data=body.chunks() if request.body_exists else None,
-            allow_redirects=False,
-        )
-    except TimeoutError as error:
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            raise NotTaken from error
-        raise TimedOut from error
+        return await send(request)
+    except (aiohttp.ClientConnectorError, TimeoutError):
+        raise
     except (aiohttp.ClientConnectionError, ConnectionError) as error:
-        if body.begun or not (isinstance(error, aiohttp.ClientConnectorError) or request.method in _REPEATABLE):
-            return web.Response(status=503, text=f"upstream connect error or disconnect/reset before headers. {error}")
-        raise NotTaken from error
-    async with answer:
-        return await _back(request, answer, cookie)
+        raise _Lost(str(error)) from error
 
 
 async def _back(request: web.BaseRequest, answer: aiohttp.ClientResponse, cookie: str | None) -> web.StreamResponse:
-    out = web.StreamResponse(status=answer.status, reason=answer.reason, headers=_without_hops(answer.headers))
+    headers = _without_hops(answer.headers)
     if cookie is not None:
-        out.headers.add(hdrs.SET_COOKIE, cookie)
+        headers.add(hdrs.SET_COOKIE, cookie)
+    if request.method != "HEAD" and answer.content.is_eof() and answer.content.exception() is None:
+        whole = answer.content.read_nowait()
+        return web.Response(status=answer.status, reason=answer.reason, headers=headers, body=whole)
+    out = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
     await out.prepare(request)
     try:
         async for chunk in answer.content.iter_any():
@@ -123,21 +202,6 @@ async def _back(request: web.BaseRequest, answer: aiohttp.ClientResponse, cookie
         return out
     await out.write_eof()
     return out
-
-
-class _Body:
-    """The request's body, and whether any of it was asked for."""
-
-    def __init__(self, request: web.BaseRequest) -> None:
-        self._request = request
-        self.begun = False
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        self.begun = True
-        if self._request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
-            await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        async for chunk in self._request.content.iter_any():
-            yield chunk
 
 
 def _url(scheme: str, address: tuple[str, int], request: web.BaseRequest) -> yarl.URL:
@@ -187,7 +251,7 @@ async def _websocket(
         )
     except aiohttp.WSServerHandshakeError as error:
         return web.Response(status=error.status if error.status >= 400 else 502, text=error.message)
-    except (aiohttp.ClientConnectionError, ConnectionError, TimeoutError) as error:
+    except (aiohttp.ClientConnectionError, _Lost, TimeoutError) as error:
         raise NotTaken from error
     async with upstream:
         out = web.WebSocketResponse(protocols=[upstream.protocol] if upstream.protocol else (), max_msg_size=0)

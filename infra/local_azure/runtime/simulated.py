@@ -5,18 +5,22 @@ It answers requests itself (`answer`), so that an ingress in front of it shows w
 
 from __future__ import annotations
 
-import secrets
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
-from infra.local_azure import clock, replicas
-from infra.local_azure.runtime import containers, processes
+from infra.local_azure import clock, replicas, scenario
+from infra.local_azure.runtime import mounts, places, pretended, processes, scripts
 
-# Assumed, in Azure's seconds: an image that is cached and a small app.
-START_S = 8.0
+START_S = pretended.START_S
+# Assumed, in Azure's seconds.
 END_S = 2.0
 
 SWITCH = "LOCAL_AZURE_SIMULATE"
+_SWITCHED = {
+    "crash": scenario.Scenario(scenario.Rule("crash")),
+    "never-ready": scenario.Scenario(scenario.Rule("hang")),
+}
 
 # Inside the class `replicas` is the method.
 _Revision = replicas.Revision
@@ -25,13 +29,16 @@ _Revision = replicas.Revision
 class Simulated:
     """`replicas.Runtime` by the clock. A replica is ready 8 s after its start and gone 2 s after its stop.
 
-    For tests, a container whose env holds LOCAL_AZURE_SIMULATE behaves as its value says: `crash` ends with
-    exit code 1 after each start until it is in back-off, `never-ready` starts and doesn't become ready.
-    Replicas have no address; `answer` says what they would.
+    A scenario says what goes otherwise. For tests, a container whose env holds LOCAL_AZURE_SIMULATE is played a rule
+    of its own: `crash`, or `never-ready` for hang. Replicas have no address; `answer` says what they would.
     """
 
     def __init__(self, time: clock.Clock) -> None:
         self.changed: Callable[[str], None] = lambda key: None
+        self.pools: Callable[[str], replicas.Pool | None] = lambda pool: None
+        self.scenario = scenario.Scenario()
+        self._places = places.Places(time, self.scenario, lambda pool: self.pools(pool))
+        self.scenario.on_change.append(self._replayed)
         self._time = time
         self._revisions: dict[str, replicas.Revision] = {}
         self._replicas: dict[str, list[_Replica]] = {}
@@ -50,15 +57,28 @@ class Simulated:
         for replica in self._replicas.get(key, []) if key in self._revisions else []:
             self._end(key, replica)
 
+    def scale(self, key: str, count: int) -> None:
+        if (revision := self._revisions.get(key)) is None:
+            return
+        self._revisions[key] = dataclasses.replace(revision, replicas=count)
+        staying = [replica for replica in self._replicas.get(key, []) if not replica.ending]
+        for replica in staying[count:]:
+            self._end(key, replica)
+        self._fill(self._revisions[key])
+
+    def look(self) -> None:
+        self._places.look()
+
     def replicas(self, key: str) -> tuple[replicas.Replica, ...]:
         return tuple(replica.value() for replica in self._replicas.get(key, []))
 
     def crashing(self, key: str) -> tuple[str, ...]:
-        found = (name for replica in self._replicas.get(key, []) for name in replica.crashing())
-        return tuple(dict.fromkeys(found))
+        found = (one for replica in self._replicas.get(key, []) for one in replica.containers if one.crashing)
+        return tuple(dict.fromkeys(one.spec.name for one in found))
 
     def hint(self, key: str) -> str:
-        return ""
+        several = self._replicas.get(key, [])
+        return places.said([replica.place for replica in several], self.replicas(key))
 
     async def logs(
         self, key: str, replica: str, container: str, *, tail: int, follow: bool
@@ -71,6 +91,7 @@ class Simulated:
             yield found.created, "local Azure: this replica is simulated and prints nothing"
 
     async def close(self) -> None:
+        self._places.close()
         for several in self._replicas.values():
             for replica in several:
                 replica.cancel()
@@ -86,7 +107,18 @@ class Simulated:
     def _fill(self, revision: _Revision) -> None:
         several = self._replicas.setdefault(revision.key, [])
         while sum(not replica.ending for replica in several) < revision.replicas:
-            several.append(_Replica(revision, self._time, lambda: self.changed(revision.key)))
+            self._add(revision, several)
+
+    def _add(self, revision: _Revision, several: list[_Replica]) -> None:
+        def part(spec: replicas.Container) -> scripts.Part:
+            played = _SWITCHED.get(spec.env.get(SWITCH, ""), self.scenario)
+            return scripts.part(played, revision, spec)
+
+        replica = _Replica(revision, self._time, lambda: self.changed(revision.key), part)
+        several.append(replica)
+        if revision.demand is not None:
+            replica.place = self._places.want(revision.demand, replica.admitted)
+        replica.begin()
 
     def _end(self, key: str, replica: _Replica) -> None:
         if not replica.ending:
@@ -96,54 +128,75 @@ class Simulated:
         several = self._replicas.get(key, [])
         if replica in several:
             several.remove(replica)
+        if replica.place is not None:
+            self._places.leave(replica.place)
         if (revision := self._revisions.get(key)) is not None:
             self._fill(revision)
         elif not several:
             self._replicas.pop(key, None)
         self.changed(key)
 
+    def _replayed(self) -> None:
+        for replica in [one for several in self._replicas.values() for one in several]:
+            replica.look()
+
 
 class _Replica:
-    def __init__(self, revision: replicas.Revision, time: clock.Clock, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        revision: replicas.Revision,
+        time: clock.Clock,
+        changed: Callable[[], None],
+        part: Callable[[replicas.Container], scripts.Part],
+    ) -> None:
         self.revision = revision
         self.name = processes.replica_name(revision.key)
         self.created = time.now()
         self.ending = False
+        self.place: places.Place | None = None
+        self.mounts = mounts.Mounts(revision, time, self.admitted)
+        self.containers = [pretended.Container(spec, part(spec), time, changed) for spec in revision.containers]
         self._time = time
         self._changed = changed
-        self._mode = next((spec.env[SWITCH] for spec in revision.containers if SWITCH in spec.env), "")
-        self._up = False
-        self._crashes = 0
-        self._id = f"containerd://{secrets.token_hex(16)}"
-        blocked = revision.problem is not None
-        self._next = None if blocked else time.later(START_S, self._crash if self._mode == "crash" else self._start)
+        self._next: clock.Cancel | None = None
 
     def value(self) -> replicas.Replica:
-        state, details = self._state()
-        up = self._up and not self.ending
+        blocked = self._blocked()
+        states = tuple(self._status(container.status, blocked) for container in self.containers)
         return replicas.Replica(
             name=self.name,
             created=self.created,
-            state="Running" if state == "Running" else "NotRunning",
+            state="Running" if all(one.state == "Running" for one in states) else "NotRunning",
             details="",
-            containers=tuple(
-                replicas.ContainerStatus(
-                    name=spec.name,
-                    container_id=None if state == "Waiting" else self._id,
-                    state=state,
-                    details=details,
-                    ready=up and self._mode != "never-ready",
-                    started=self._up,
-                    restarts=max(0, self._crashes - 1),
-                )
-                for spec in self.revision.containers
-            ),
+            containers=states,
             address=None,
+            placed=self.place is None or self.place.shortage is None,
         )
 
-    def crashing(self) -> tuple[str, ...]:
-        crashes = self._crashes >= containers.CRASHES
-        return tuple(spec.name for spec in self.revision.containers if crashes and spec.env.get(SWITCH) == "crash")
+    def _status(self, status: replicas.ContainerStatus, blocked: str | None) -> replicas.ContainerStatus:
+        if blocked is not None:
+            return dataclasses.replace(status, details=f"Container is waiting with reason: {blocked}")
+        return dataclasses.replace(status, ready=status.ready and not self.ending)
+
+    def begin(self) -> None:
+        """Start its containers, if nothing keeps it from that."""
+        if self._blocked() is None and not self.ending:
+            for container in self.containers:
+                container.begin()
+
+    def admitted(self) -> None:
+        """What it waits for is another."""
+        self.begin()
+        self._changed()
+
+    def look(self) -> None:
+        for container in self.containers:
+            container.look()
+
+    def _blocked(self) -> str | None:
+        if self.place is not None and self.place.shortage is not None:
+            return self.place.shortage.container
+        return self.mounts.problem
 
     def end(self, ended: Callable[[], None]) -> None:
         self.cancel()
@@ -152,27 +205,8 @@ class _Replica:
         self._time.later(0.0, self._changed)  # not now: the one who stops it isn't to be called back meanwhile
 
     def cancel(self) -> None:
+        self.mounts.cancel()
+        for container in self.containers:
+            container.cancel()
         if self._next is not None:
             self._next.cancel()
-
-    def _state(self) -> tuple[str, str]:
-        if self.revision.problem is not None:
-            return "Waiting", f"Container is waiting with reason: {self.revision.problem}"
-        if self._up:
-            return "Running", f"Container started at: {containers.moment(self.created)}."
-        if self._crashes >= containers.CRASHES:
-            return "Waiting", "Container is waiting with reason: CrashLoopBackOff on legion."
-        if self._crashes:
-            return "Terminated", "Container was terminated with reason: Error, exit code: 1."
-        return "Waiting", "Container is waiting with reason: PodInitializing."
-
-    def _start(self) -> None:
-        self._up = True
-        self._changed()
-
-    def _crash(self) -> None:
-        # In back-off nothing more is to be seen: another restart would only cost a timer.
-        self._crashes += 1
-        if self._crashes < containers.CRASHES:
-            self._next = self._time.later(containers.BACK_OFF_FIRST, self._crash)
-        self._changed()

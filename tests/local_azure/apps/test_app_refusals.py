@@ -34,7 +34,7 @@ FIELD = "InvalidParameterValueInContainerTemplate"
         ({"volumes": [{"name": "v", "storageType": "NfsAzureFile", "storageName": "no"}]}, FIELD),
         (probe(periodSeconds=241), FIELD),
         (probe(initialDelaySeconds=61), FIELD),
-        (probe(failureThreshold=11), FIELD),
+        (probe(failureThreshold=241), FIELD),
         (probe(timeoutSeconds=0), FIELD),
         (probe(successThreshold=2), FIELD),
         (probe(httpGet=None), FIELD),

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import gzip
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -16,103 +14,9 @@ import pytest
 from aiohttp import web
 
 from infra.local_azure import clock, replicas
-from infra.local_azure.runtime import ingress, processes, proxy, simulated
-from tests.local_azure.runtime.scripted_apps import Apps, server
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-HOST = "app.env.localhost"
-CREATED = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def replica(name: str, address: tuple[str, int], *, ready: bool = True) -> replicas.Replica:
-    status = replicas.ContainerStatus("main", None, "Running", "", ready, True, 0)
-    return replicas.Replica(name, CREATED, "Running", "", (status,), address)
-
-
-class Known:
-    """A runtime with fixed replicas, in place of one that runs something."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, tuple[replicas.Replica, ...]] = {}
-        self.changed: Callable[[str], None] = lambda key: None
-
-    def start(self, revision: replicas.Revision) -> None: ...
-
-    def stop(self, key: str) -> None: ...
-
-    def restart(self, key: str) -> None: ...
-
-    def replicas(self, key: str) -> tuple[replicas.Replica, ...]:
-        return self.found.get(key, ())
-
-    def crashing(self, key: str) -> tuple[str, ...]:
-        return ()
-
-    def hint(self, key: str) -> str:
-        return ""
-
-    def logs(
-        self, key: str, replica: str, container: str, *, tail: int, follow: bool
-    ) -> AsyncIterator[tuple[datetime, str]]:
-        raise KeyError(container)
-
-    async def close(self) -> None: ...
-
-
-@dataclass
-class Table:
-    """The sites by host."""
-
-    sites: dict[str, replicas.Site] = field(default_factory=dict)
-
-    def site(self, host: str) -> replicas.Site | None:
-        return self.sites.get(host)
-
-
-class World:
-    """Apps on loopback, an ingress with a server in front, and a client."""
-
-    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
-        self.runtime = Known()
-        self.sites = Table()
-        self._stack = stack
-
-    async def open(self, runtime: replicas.Runtime | None = None) -> None:
-        self._ingress = ingress.Ingress(self.sites, runtime or self.runtime)
-        self._stack.push_async_callback(self._ingress.close)
-        self.port = (await self.listen(self._ingress.handle, cancel=False))[1]
-        self.client = await self._stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-
-    async def listen(self, handler: Handler, *, cancel: bool = True) -> tuple[str, int]:
-        front = web.Server(handler, handler_cancellation=cancel, auto_decompress=False)
-        listening = await asyncio.get_running_loop().create_server(front, "127.0.0.1", 0)
-
-        async def close() -> None:
-            listening.close()
-            await front.shutdown(1)
-
-        self._stack.push_async_callback(close)
-        port: int = listening.sockets[0].getsockname()[1]
-        return "127.0.0.1", port
-
-    def site(self, *targets: tuple[str, int], host: str = HOST, **values: Any) -> None:
-        given: dict[str, Any] = {"external": True, "allow_insecure": False, "sticky": False, **values}
-        pairs = tuple(replicas.Target(key, weight) for key, weight in targets)
-        self.sites.sites[host] = replicas.Site(app="app", targets=pairs, **given)
-
-    async def app(self, handler: Handler, *, key: str = "app--one") -> None:
-        """Another ready replica of `key`, answering with `handler`."""
-        several = self.runtime.found.get(key, ())
-        self.runtime.found[key] = (*several, replica(f"{key}-{len(several)}", await self.listen(handler)))
-
-    def request(self, method: str = "GET", path: str = "/", *, host: str = HOST, **values: Any) -> Any:
-        headers = {"Host": host, **values.pop("headers", {})}
-        url = f"http://127.0.0.1:{self.port}{path}"
-        return self.client.request(method, url, headers=headers, allow_redirects=False, **values)
-
-    async def text(self, method: str = "GET", path: str = "/", **values: Any) -> tuple[int, str]:
-        async with self.request(method, path, **values) as answer:
-            return answer.status, await answer.text()
+from infra.local_azure.runtime import ingress, proxy, simulated
+from tests.local_azure.runtime.fronted import CREATED, HOST, Handler, World, replica
+from tests.local_azure.runtime.scripted_apps import Apps
 
 
 @pytest.fixture
@@ -192,6 +96,64 @@ async def test_weights_split_the_requests(world: World) -> None:
     assert found == {"app--a": 8, "app--b": 2}
 
 
+async def test_other_addresses_of_an_app_dont_disturb_its_weights(world: World) -> None:
+    """A revision's own address, asked in between, and an app of the same name elsewhere."""
+    for key in ("app--a", "app--b"):
+        await world.app(says(key), key=key)
+    world.site(("app--a", 50), ("app--b", 50))
+    world.site(("app--a", 100), host="app--a.env.localhost")
+    world.site(("app--b", 90), ("app--a", 10), host="app.second.localhost")
+    found: Counter[str] = Counter()
+    for _ in range(10):
+        found[(await world.text())[1]] += 1
+        for host in ("app--a.env.localhost", "app.second.localhost"):
+            await world.text(host=host)
+    assert found == {"app--a": 5, "app--b": 5}
+
+
+async def test_a_retry_moves_no_traffic_to_another_revision(world: World) -> None:
+    """What one revision can't take isn't a bigger share for the other."""
+    await world.app(says("b"), key="app--b")
+    world.runtime.found["app--a"] = (replica("gone", await refusing()),)
+    world.site(("app--a", 50), ("app--b", 50))
+    assert Counter([(await world.text())[0] for _ in range(10)]) == {503: 5, 200: 5}
+
+
+async def test_connections_to_an_app_are_kept(world: World) -> None:
+    """Requests with short bodies share one."""
+    seen = set()
+
+    async def record(request: web.BaseRequest) -> web.StreamResponse:
+        seen.add(request.transport)
+        return web.Response(body=await request.read())
+
+    await world.app(record)
+    world.site(("app--one", 100))
+    found = [await world.text(method, data=b"body") for method in ("POST", "PUT", "POST")]
+    assert found == [(200, "body")] * 3
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(("method", "expected"), [("GET", 200), ("POST", 503), ("PUT", 503)])
+async def test_a_kept_connection_that_the_app_closed(world: World, method: str, expected: int) -> None:
+    """At the moment of the next request: that one is repeated on a new connection if it may be."""
+    seen: Counter[Any] = Counter()
+
+    async def once(request: web.BaseRequest) -> web.StreamResponse:
+        seen[request.transport] += 1
+        if seen[request.transport] > 1:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(text="ok")
+
+    await world.app(once)
+    world.site(("app--one", 100))
+    assert (await world.text(method))[0] == 200
+    body = None if method == "GET" else b"body"
+    assert (await world.text(method, data=body))[0] == expected
+    assert sum(seen.values()) == (3 if method == "GET" else 2)
+
+
 async def test_replicas_take_turns(world: World) -> None:
     """Round robin among the ready ones."""
     for word in ("one", "two", "three"):
@@ -227,8 +189,10 @@ async def test_a_refused_connection_is_retried_on_another_replica(world: World) 
     assert found == [(200, "here")] * 4
 
 
-async def test_a_post_that_was_taken_is_not_repeated(world: World) -> None:
-    """Once the body was sent, a lost connection is the client's to judge."""
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_a_body_that_was_taken_is_not_sent_again(world: World, method: str, streamed: bool) -> None:
+    """Once it was sent, a lost connection is the client's to judge."""
     seen: list[bytes] = []
 
     async def cut(request: web.BaseRequest) -> web.StreamResponse:
@@ -237,11 +201,31 @@ async def test_a_post_that_was_taken_is_not_repeated(world: World) -> None:
         request.transport.abort()
         return web.Response()
 
+    async def body() -> AsyncIterator[bytes]:
+        yield b"body"
+
     for _ in range(2):
         await world.app(cut)
     world.site(("app--one", 100))
-    assert (await world.text("POST", data=b"body"))[0] == 503
+    assert (await world.text(method, data=body() if streamed else b"body"))[0] == 503
     assert seen == [b"body"]
+
+
+async def test_what_is_no_http_is_a_502(world: World) -> None:
+    """In the words of the service's proxy."""
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"hello\r\n\r\n")
+        writer.close()
+
+    babbling = await asyncio.start_server(babble, "127.0.0.1", 0)
+    address = ("127.0.0.1", babbling.sockets[0].getsockname()[1])
+    world.runtime.found["app--one"] = (replica("r", address),)
+    world.site(("app--one", 100))
+    status, text = await world.text()
+    babbling.close()
+    assert (status, text.endswith("reset reason: protocol error")) == (502, True)
 
 
 async def test_requests_arrive_as_sent_with_the_forwarded_headers(world: World) -> None:
@@ -373,6 +357,15 @@ async def test_a_silent_app_is_given_up(world: World, monkeypatch: pytest.Monkey
     assert asked == ["/"]
 
 
+async def test_a_revision_at_zero_that_doesnt_come_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """504 after the same time."""
+    monkeypatch.setattr(proxy, "IDLE_S", 0.1)
+    world.scaling.watch("app--one", replicas.Scale(0, 1, 10, 15.0))
+    world.time.advance(15)
+    world.site(("app--one", 100))
+    assert await world.text() == (504, "stream timeout")
+
+
 async def test_websockets_pass_both_ways_with_their_protocol(world: World) -> None:
     """Text, bytes and the closing code."""
 
@@ -429,41 +422,3 @@ async def test_simulated_replicas_are_answered_for(apps: Apps) -> None:
         await world.open(runtime)
         world.site(("app--one", 100))
         assert await world.text(path="/readyz") == (200, '{"release": "abc", "status": "ready"}')
-
-
-async def test_clients_see_no_failure_while_revisions_switch(apps: Apps, runtime: processes.Processes) -> None:
-    """A client asking on and on across a switch sees only 200, first of the old and then of the new revision."""
-    graceful = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(0))"
-    for key in ("app--old", "app--new"):
-        runtime.start(apps.revision(server(graceful), key=key, target_port=8080, env={"NAME": key}))
-    news = asyncio.Event()
-    runtime.changed = lambda key: news.set()
-
-    async def until(condition: Callable[[], bool]) -> None:
-        while not condition():
-            news.clear()
-            await news.wait()
-
-    async with asyncio.timeout(20), contextlib.AsyncExitStack() as stack:
-        world = World(stack)
-        await world.open(runtime)
-        world.site(("app--old", 100))
-        await until(lambda: all(each.ready for key in ("app--old", "app--new") for each in runtime.replicas(key)))
-        found: list[tuple[int, str]] = []
-        begun, enough = asyncio.Event(), asyncio.Event()
-
-        async def ask() -> None:
-            while not enough.is_set():
-                found.append(await world.text())
-                begun.set()
-
-        clients = [asyncio.create_task(ask()) for _ in range(3)]
-        await begun.wait()
-        old = world.sites.sites[HOST]
-        world.sites.sites[HOST] = replace(old, targets=(replicas.Target("app--new", 100),))
-        runtime.stop("app--old")
-        await until(lambda: runtime.replicas("app--old") == ())
-        enough.set()
-        await asyncio.gather(*clients)
-    assert {200} == {status for status, _ in found}
-    assert {"app--old", "app--new"} == {text for _, text in found}

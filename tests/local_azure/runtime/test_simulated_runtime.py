@@ -43,7 +43,7 @@ def test_a_crashing_one_ends_in_back_off(apps: Apps, runtime: simulated.Simulate
     time.advance(simulated.START_S)
     assert runtime.replicas("app--one")[0].containers[0].state == "Terminated"
     assert runtime.crashing("app--one") == ()
-    time.advance(10)
+    time.advance(15)
     assert "CrashLoopBackOff" in runtime.replicas("app--one")[0].containers[0].details
     assert runtime.crashing("app--one") == ("main",)
 
