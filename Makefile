@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK := requirements.lock
 
-.PHONY: help install demo test check bench soak faults mutants schema lock clean
+.PHONY: help install demo test check bench rollouts soak faults mutants schema lock clean
 
 help:
 	@echo "make demo     a local Azure, the controller and a served model, in one command"
 	@echo "make test     the test suite"
 	@echo "make check    format, lint, types, architecture, generated files"
-	@echo "make bench    10, 100 and 1,000 apps: how reads, writes, CPU and memory grow with their number"
+	@echo "make bench    10, 100 and 1,000 apps: how reads, writes, CPU and memory grow; a saved file to its answer"
+	@echo "make rollouts 200 requests a second through every strategy, with releases good and bad"
 	@echo "make soak     144 commits, one after the other, to a running daemon: memory and descriptors stay flat"
 	@echo "make faults   every call of every scenario broken in every way: half an hour on two cores"
 	@echo "make mutants  bugs sown on purpose: the campaign of faults must see each"
@@ -29,7 +30,7 @@ demo: $(STAMP)
 	@$(BIN)/acaops demo desired_state
 
 # The pure rooms must be covered to the last branch; the rest is tested through the real SDK and real processes.
-PURE := controller.plan controller.health controller.model controller.status.summarize controller.status.events controller.status.notices
+PURE := controller.plan controller.health controller.diagnosis controller.causes controller.model controller.status.summarize controller.status.events controller.status.notices
 COVERAGE := $(addprefix --cov=,$(PURE)) --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
 
 test: $(STAMP)
@@ -45,7 +46,11 @@ check: $(STAMP)
 	$(BIN)/acaops validate desired_state
 
 bench: $(STAMP)
+	$(BIN)/python -m tests.bench.saved
 	$(BIN)/python -m tests.bench.many
+
+rollouts: $(STAMP)
+	$(BIN)/python -m tests.bench.rollouts
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.bench.commits

@@ -37,6 +37,8 @@ async def test_the_mount_moves_to_a_new_environment_storage(built: Stack) -> Non
 
 async def test_the_old_one_goes_when_no_listed_revision_names_it(built: Stack) -> None:
     """Once the platform has dropped the revisions of before, the storage is removed, and nothing else."""
+    built.write(environment(), app(revisionHistory=None))
+    await built.converge()
     await rotate(built)
     await built.converge()
     live = await built.live_app()
@@ -63,10 +65,10 @@ async def test_who_may_not_look_at_all_apps_removes_none(built: Stack, faults: l
 
 async def test_two_apps_of_which_one_still_mounts_the_old_one(built: Stack) -> None:
     """Nobody's mount is taken away: another app of the environment names the storage."""
-    built.write(environment(), app(), app("second"))
+    built.write(environment(), app(revisionHistory=None), app("second"))
     await built.converge()
     await rotate(built)
-    built.write(environment(), app(), app("second", suspend={"reason": "a long evaluation runs"}))
+    built.write(environment(), app(revisionHistory=None), app("second", suspend={"reason": "a long evaluation runs"}))
     await built.converge()
     live = await built.live_app()
     await built.arm("PATCH", live["id"], {"properties": {"configuration": {"maxInactiveRevisions": 0}}})

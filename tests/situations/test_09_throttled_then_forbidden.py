@@ -16,6 +16,7 @@ HERE, ELSEWHERE = "00000000-0000-0000-0000-000000000000", "11111111-1111-1111-11
 APPS = [f"app-{number:02}" for number in range(50)]
 FREE = ("InferenceApp", "free")
 MINUTE = 60.0
+SMALL = {"workloadProfileName": "Consumption", "resources": {"cpu": 0.5, "memory": "1Gi"}}
 OTHER = {
     "subscriptionId": ELSEWHERE,
     "storage": {"accountName": "accounttwo", "shareName": "models"},
@@ -46,7 +47,7 @@ def states(stack: Stack) -> set[tuple[str, str]]:
 async def test_fifty_apps_ask_little(fifty: Stack, headers: dict[str, str]) -> None:
     """Throttled, all of them together ask but once in each pause; refused, each asks ever more seldom."""
     faults = fifty.local.server.faults.rules
-    fifty.write(*ENVIRONMENTS, *map(app, APPS), app(FREE[1], environmentRef="elsewhere"))
+    fifty.write(*ENVIRONMENTS, *(app(name, **SMALL) for name in APPS), app(FREE[1], environmentRef="elsewhere"))
     throttled = {"status": 429, "code": "429", "message": "slow down", "headers": headers}
     async with timeline.timeline(fifty) as time:
         faults.append(Rule(f"/{HERE}/.*/containerapps/app-", "PUT", **throttled))  # type: ignore[arg-type]
