@@ -66,6 +66,10 @@ async def _run(
             await _publish(action, cloud, account=account, share=share, pack=pack)
         elif action.verb == "Delete":
             await cloud.delete(step.kind, step.resource_id)
+        elif action.verb == "Activate":
+            await cloud.activate(step.resource_id)
+        elif action.verb == "Deactivate":
+            await cloud.deactivate(step.resource_id)
         elif action.verb == "Create":
             await cloud.create(step.kind, step.resource_id, await _revealed(action.body, cloud))
         else:
@@ -81,6 +85,9 @@ async def _run(
 def _begun(step: actions.Step, action: actions.Action) -> outcome.Outcome:
     if step.kind in AT_ONCE or (step.kind in UPDATED_AT_ONCE and action.verb == "Update"):
         return outcome.Done(action.reason if step.kind is Kind.CONTENT else "")
+    if action.verb in ("Activate", "Deactivate"):
+        doing = "started" if action.verb == "Activate" else "stopped"
+        return outcome.InProgress(Reason.ROLLING_OUT, f"revision {step.name} is being {doing}: {action.reason}")
     doing = "being created" if action.verb == "Create" else "being updated"
     return outcome.InProgress(Reason.PROVISIONING, f"{step.kind.label} {step.name} is {doing}")
 

@@ -28,8 +28,10 @@ from controller import (
     deleting,
     flags,
     importing,
+    releasing,
     settings,
     signals,
+    tailing,
     views,
 )
 from controller.sources import manifest
@@ -69,6 +71,8 @@ app = typer.Typer(
 )
 local = typer.Typer(invoke_without_command=True, context_settings=NAMES)
 app.add_typer(local, name="local")
+rollouts = typer.Typer(invoke_without_command=True, context_settings=NAMES)
+app.add_typer(rollouts, name="rollout")
 
 Output = Annotated[commands.Form, typer.Option("--output", "-o", help="For people or for programs.")]
 AzurePort = Annotated[
@@ -256,6 +260,116 @@ def delete(
     raise typer.Exit(_run(deleting.delete(chosen, asked)))
 
 
+@app.command("logs")
+@flags.taken("source", "azure", folder="option")
+def show_logs(
+    name: Annotated[str, typer.Argument(help="The app's name.")],
+    *,
+    chosen: settings.Settings,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new line, until Ctrl-C.")] = False,
+    tail: Annotated[int, typer.Option(min=0, max=300, help="How many of the last lines of each replica.")] = 100,
+    revision: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its name or suffix [default: the latest one].")
+    ] = None,
+    replica: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its name or last part [default: all of them].")
+    ] = None,
+    container: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where there are several [default: the app's own].")
+    ] = None,
+    output: Output = "text",
+) -> None:
+    """Show what an app prints.
+
+    Where it has several replicas, each line begins with the last part of its replica's name. It is read from Azure,
+    with or without a daemon, and takes a role that may ask for an app's getAuthToken.
+
+    Exit 0: all was read, 1: it can't be.
+
+    Example: acaops logs phi3-chat -f --tail 20
+    """
+    _log("error")
+    asked = tailing.Asked(name, follow, tail, revision=revision, replica=replica, container=container, output=output)
+    raise typer.Exit(_run(tailing.logs(chosen, asked)))
+
+
+@rollouts.callback()
+def rollout_verbs(context: typer.Context) -> None:
+    """See how an app's rollout stands; go back, or try once more.
+
+    Example: acaops rollout status phi3-chat
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@rollouts.command("status")
+@flags.taken("source", "azure", "scope", folder="option")
+def rollout_status(
+    name: Annotated[str, typer.Argument(help="The app's name.")],
+    *,
+    chosen: settings.Settings,
+    output: Output = "text",
+) -> None:
+    """Show how an app's rollout stands: what is wanted, what serves, and why something stopped.
+
+    It is read from Azure, with or without a daemon. Exit 0: the wanted release serves, 1: it doesn't.
+
+    Example: acaops rollout status phi3-chat
+    """
+    _log("error")
+    raise typer.Exit(_run(releasing.status(chosen, name, output=output)))
+
+
+@rollouts.command("history")
+@flags.taken("source", "azure", "scope", folder="option")
+def rollout_history(
+    name: Annotated[str, typer.Argument(help="The app's name.")],
+    *,
+    chosen: settings.Settings,
+    output: Output = "text",
+) -> None:
+    """Show the revisions that Azure keeps of an app, and which releases they are of, newest first.
+
+    Example: acaops rollout history phi3-chat
+    """
+    _log("error")
+    raise typer.Exit(_run(releasing.history(chosen, name, output=output)))
+
+
+@rollouts.command("undo")
+@flags.taken("source", "azure", "scope", folder="option")
+def rollout_undo(
+    name: Annotated[str, typer.Argument(help="The app's name.")],
+    *,
+    chosen: settings.Settings,
+) -> None:
+    """Go back to the last healthy release, and reject the one that is wanted.
+
+    It isn't tried again until the desired state comes to another release, or by `acaops rollout retry`. The controller
+    does the rest; the desired state stays as it is.
+
+    Example: acaops rollout undo phi3-chat
+    """
+    _log("error")
+    raise typer.Exit(_run(releasing.undo(chosen, name)))
+
+
+@rollouts.command("retry")
+@flags.taken("source", "azure", "scope", folder="option")
+def rollout_retry(
+    name: Annotated[str, typer.Argument(help="The app's name.")],
+    *,
+    chosen: settings.Settings,
+) -> None:
+    """Try a rejected release once more.
+
+    Example: acaops rollout retry phi3-chat
+    """
+    _log("error")
+    raise typer.Exit(_run(releasing.retry(chosen, name)))
+
+
 @app.command("settings")
 @flags.taken("source", "azure", "scope", "prune", "election", "daemon", "api")
 def show_settings(*, choices: configuration.Choices, output: Output = "text") -> None:
@@ -323,15 +437,24 @@ def demo(
 
 
 @local.command("up")
-def local_up(state: State = STATE, port: AzurePort = 8443, time_scale: TimeScale = 20.0) -> None:
+def local_up(
+    state: State = STATE,
+    port: AzurePort = 8443,
+    time_scale: TimeScale = 20.0,
+    scenario: Annotated[Path | None, typer.Option(metavar="FILE", help="What goes wrong with replicas.")] = None,
+) -> None:
     """Start the local Azure and print how to use it.
 
     What is printed is for the shell to evaluate: the environment for az, the SDKs and acaops.
 
+    A scenario is YAML, rules like {app: phi3-chat, does: crash, after: 30}; does is pull-fails, pull-takes, capacity,
+    quota, slow-start, hang, crash, out-of-memory or flap: python -m infra.local_azure serve --help tells of each.
+
     Example: eval "$(acaops local up)"
     """
     with _local_azure() as lifecycle, _told(lifecycle.LifecycleError):
-        server = lifecycle.up(state.expanduser(), port=port, time_scale=time_scale)
+        more = ["--scenario", str(scenario.expanduser().absolute())] if scenario else []
+        server = lifecycle.up(state.expanduser(), port=port, time_scale=time_scale, more=more)
         exports = lifecycle.environment(server)
     for key, value in exports.items():
         typer.echo(f"export {key}={shlex.quote(value)}")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from controller.model import observed, outcome
+from controller.model import moments, observed, outcome
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """What success means for one app. `deadline` in seconds from the revision's creation; `successes` is how many
+    """What success means for one app. `deadline` in seconds from the container's start; `successes` is how many
     checks in a row must name the release, 0 for none; `streak` how many did so far."""
 
     release: str
@@ -35,22 +34,42 @@ def resource(kind: Kind, live: observed.Resource | None) -> outcome.Outcome:
     return outcome.Done()
 
 
+@dataclass(frozen=True)
+class Why:
+    """What is known to be wrong: a reason, in words. `passes` says that it isn't the release's doing."""
+
+    reason: str
+    message: str
+    passes: bool = False
+
+
 def revision(
-    rollout: Rollout, seen: observed.Workload, *, name: str, running: str | None, now: datetime
+    rollout: Rollout,
+    live: observed.Resource | None,
+    *,
+    seen: observed.Workload,
+    why: Why | None = None,
+    started: datetime | None = None,
+    now: datetime,
 ) -> outcome.Outcome:
-    """Whether the revision called `name`, running release `running`, is the wanted one and serves.
+    """Whether `live`, the revision of the release, None while there is none, serves. `started` is when its container
+    started, None where it didn't or nobody knows.
 
     The app's own Succeeded and latestReadyRevisionName prove nothing (recorded: revisions-list-failed); the
     revision's three states do, and then the endpoint's answer.
     """
-    live = seen.revision(name)
-    if live is None or running != rollout.release:
+    if live is None:
         return _awaited(rollout, seen.app, now=now)
+    since = started or observed.moment(live.properties.get("createdTime"))
+    if healthy(live):
+        return _checked(rollout, live, seen.check, since=since, now=now)
+    if why is not None and why.passes:
+        return _delayed(live, why, since=since)
+    detail = _words(live, seen.replicas)
     if broken(live):
-        return outcome.Stalled(_cause(live, seen.replicas), _why(live, seen.replicas), slowly=True)
-    if not healthy(live):
-        return _activating(rollout, live, seen.replicas, now=now)
-    return _checked(rollout, live, seen.check, now=now)
+        reason, message = (why.reason, why.message) if why else (Reason.UNKNOWN, "")
+        return outcome.Stalled(reason, _said(live, detail, message), slowly=True)
+    return _activating(rollout, live, _said(live, detail, why.message if why else ""), why=why, since=since, now=now)
 
 
 def healthy(live: observed.Resource) -> bool:
@@ -79,15 +98,25 @@ def _awaited(rollout: Rollout, app: observed.Resource | None, *, now: datetime) 
     return outcome.InProgress(Reason.ROLLING_OUT, f"waiting for the revision of release {rollout.release}", written)
 
 
+def _delayed(live: observed.Resource, why: Why, *, since: datetime | None) -> outcome.Outcome:
+    """Nothing speaks against the release; a GPU may come at any moment, the rest is for people to mend."""
+    message = f"{live.name}: {why.message}"
+    if why.reason == Reason.NO_CAPACITY:
+        waits = f"; it waits since {moments.rfc3339(since)}" if since else ""
+        return outcome.InProgress(why.reason, f"{message}{waits}", since)
+    return outcome.Stalled(why.reason, message, slowly=True)
+
+
 def _activating(
-    rollout: Rollout, live: observed.Resource, replicas: Sequence[observed.Resource], *, now: datetime
+    rollout: Rollout, live: observed.Resource, detail: str, *, why: Why | None, since: datetime | None, now: datetime
 ) -> outcome.Outcome:
-    created = observed.moment(live.properties.get("createdTime"))
-    detail = _why(live, replicas)
-    if _past(rollout, created, now=now):
-        message = f"not ready {rollout.deadline:g} s after its start; {detail}"
-        return outcome.Stalled(Reason.DEADLINE_EXCEEDED, message, slowly=True)
-    return outcome.InProgress(Reason.ROLLING_OUT, detail, created)
+    # What wakes from zero was healthy before, however old it is (assumed: the words for it aren't recorded).
+    waking = live.properties.get("healthState") == "Healthy"
+    if waking or not _past(rollout, since, now=now):
+        return outcome.InProgress(Reason.ROLLING_OUT, detail, since)
+    was_ready = live.properties.get("runningState") == "Degraded"
+    reason = why.reason if why else Reason.PROBE_FAILED if was_ready else Reason.DEADLINE_EXCEEDED
+    return outcome.Stalled(reason, f"not ready {rollout.deadline:g} s after its start; {detail}", slowly=True)
 
 
 def _past(rollout: Rollout, since: datetime | None, *, now: datetime) -> bool:
@@ -95,7 +124,12 @@ def _past(rollout: Rollout, since: datetime | None, *, now: datetime) -> bool:
 
 
 def _checked(
-    rollout: Rollout, live: observed.Resource, check: observed.Check | None, *, now: datetime
+    rollout: Rollout,
+    live: observed.Resource,
+    check: observed.Check | None,
+    *,
+    since: datetime | None,
+    now: datetime,
 ) -> outcome.Outcome:
     serving = f"revision {live.name} serves release {rollout.release}" if rollout.release else f"{live.name} serves"
     if rollout.successes == 0 or rollout.streak >= rollout.successes:
@@ -106,10 +140,9 @@ def _checked(
         return outcome.InProgress(
             Reason.ROLLING_OUT, f"{live.name}: check {rollout.streak} of {rollout.successes} passed", now
         )
-    created = observed.moment(live.properties.get("createdTime"))
-    if _past(rollout, created, now=now):
+    if _past(rollout, since, now=now):
         return outcome.Stalled(Reason.CHECK_FAILED, f"{live.name}: {check.message}", slowly=True)
-    return outcome.InProgress(Reason.ROLLING_OUT, f"{live.name}: {check.message}", created)
+    return outcome.InProgress(Reason.ROLLING_OUT, f"{live.name}: {check.message}", since)
 
 
 def _answers(check: observed.Check, release: str) -> bool:
@@ -121,11 +154,11 @@ def answers(check: observed.Check | None, release: str) -> bool:
     return check is not None and _answers(check, release)
 
 
-def _why(live: observed.Resource, replicas: Sequence[observed.Resource]) -> str:
-    """The platform's own words, nearest to the container last."""
+def _said(live: observed.Resource, words: Sequence[str], why: str) -> str:
+    """What is wrong, and the platform's own words, nearest to the container last."""
     facts = live.properties
     state = f"revision {live.name} is {facts.get('runningState') or facts.get('provisioningState')}"
-    return "; ".join([state, *_words(live, replicas)])
+    return "; ".join([state, *([why] if why else []), *(one for one in words if one not in why)])
 
 
 def _words(live: observed.Resource, replicas: Sequence[observed.Resource]) -> list[str]:
@@ -138,23 +171,3 @@ def _words(live: observed.Resource, replicas: Sequence[observed.Resource]) -> li
         if container.get("runningStateDetails") and not container.get("ready")
     ]
     return list(dict.fromkeys(words))
-
-
-CAUSES = (
-    (re.compile(r"The TargetPort \d+ does not match the listening port"), Reason.PROBE_FAILED),
-    (re.compile(r"FailedMount|MountVolume|[Ff]ailed to mount "), Reason.MOUNT_FAILED),
-    (re.compile(r"ImagePullBackOff|ErrImagePull|[Ff]ailed to pull "), Reason.IMAGE_PULL_FAILED),
-    (
-        re.compile(r"Container ?[Cc]rashing|CrashLoopBackOff|Failed:Terminated|was terminated"),
-        Reason.COMMAND_FAILED,
-    ),
-    (re.compile(r" probe failed"), Reason.PROBE_FAILED),
-)
-"""Recognised in the platform's words, first match first; names of apps and containers stand among them, so a row takes
-whole phrases. Recorded: TargetPort, `Container crashing` (revisions-list-failed), CrashLoopBackOff, terminated;
-assumed: mount, image pull and probe."""
-
-
-def _cause(live: observed.Resource, replicas: Sequence[observed.Resource]) -> str:
-    words = "; ".join(_words(live, replicas))
-    return next((reason for pattern, reason in CAUSES if pattern.search(words)), Reason.PROVISIONING_FAILED)

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from controller import health
-from controller.model import content, desired, observed
-from controller.plan import actions
+from controller import diagnosis
+from controller.model import content, desired, observed, outcome, releases
+from controller.model.conditions import Reason
+from controller.plan import actions, rollout
 from controller.sources import content as folders
 from controller.sources import manifest
 
@@ -31,11 +32,12 @@ HELD = 5.0
 
 @dataclass
 class Streak:
-    """Checks in a row that named one release on one revision, and when the last was made."""
+    """Checks in a row that named one release on one revision, the last one and when it was made."""
 
     release: str = ""
     revision: str = ""
     count: int = 0
+    check: observed.Check | None = None
     at: datetime | None = None
 
 
@@ -53,13 +55,28 @@ class Basis:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """How a rollout stands: the run that is `wanted`, the one that is `serving` or is to serve, the revision it is
+    judged by, the verdict on that and its cause, and the course that follows. `serving` is None for what isn't a
+    release of ours. `watched` is when it started, while it may yet be gone back from."""
+
+    wanted: releases.Run
+    serving: releases.Run | None
+    candidate: observed.Resource | None
+    verdict: outcome.Outcome
+    cause: diagnosis.Cause | None
+    watched: datetime | None
+    course: rollout.Course
+
+
+@dataclass(frozen=True)
 class Resting:
     """An app for which nothing was left to do, or which waits for what its basis says. `looks` may still rest on it."""
 
     basis: Basis
     seen: observed.Workload
     plan: actions.Plan
-    rollout: health.Rollout
+    trial: Trial
     looks: int
 
 
@@ -76,6 +93,7 @@ class Memory:
 
     hashes: folders.Memory = field(default_factory=dict)
     streaks: dict[str, Streak] = field(default_factory=dict)
+    causes: dict[str, diagnosis.Cause] = field(default_factory=dict)
     sparing: bool = False
     clock: Callable[[], float] = time.monotonic
     _resting: dict[str, Resting] = field(default_factory=dict)
@@ -87,6 +105,13 @@ class Memory:
         kept = set(contents)
         self.hashes = {path: known for path, known in self.hashes.items() if not kept.isdisjoint(path.parents)}
         self._contents.clear()
+
+    def cause(self, revision_id: str, found: diagnosis.Cause | None) -> diagnosis.Cause | None:
+        """What is wrong with a revision. That it ran out of memory is said once, and then hidden by its restarts."""
+        if found is not None and found.code == Reason.OUT_OF_MEMORY:
+            self.causes[revision_id] = found
+        hidden = found is not None and found.code == Reason.COMMAND_FAILED
+        return self.causes.get(revision_id, found) if hidden else found
 
     async def collected(self, loaded: manifest.LoadedApp) -> content.Content:
         """The app's content; apps of one folder share the work. Raises folders.ContentError."""
@@ -111,7 +136,7 @@ class Memory:
         self._resting[name] = replace(known, looks=max(0, known.looks - 1))
         return known
 
-    def rest(self, name: str, basis: Basis, *, seen: observed.Workload, plan: actions.Plan, by: health.Rollout) -> None:
+    def rest(self, name: str, basis: Basis, *, seen: observed.Workload, plan: actions.Plan, by: Trial) -> None:
         """Until its basis changes, or its turn comes, another look would find the same. The first turn comes at any
         time, so that not all come at once."""
         known = self._resting.get(name)

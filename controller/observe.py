@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
+import structlog
+
 from controller import health
 from controller.cloud import port
 from controller.model import desired, identity, observed, outcome, tags
@@ -16,6 +18,11 @@ from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.plan import prune
 from controller.plan import stack as stack_plan
+
+LOG_LINES = 100
+"""How much of a failing container's log is kept."""
+
+_log = structlog.get_logger()
 
 
 async def ids(cloud: port.Cloud, environment: desired.Environment) -> tuple[identity.Ids, observed.Resource | None]:
@@ -122,19 +129,33 @@ async def workload(
     return seen
 
 
-async def check(cloud: port.Cloud, app: desired.InferenceApp, seen: observed.Workload) -> observed.Workload:
-    """Ask the app's own address, as a client would, where a check is set."""
-    address = endpoint(seen)
-    wanted = app.spec.rollout.check
-    if address is None or wanted is None:
-        return seen
-    return replace(seen, check=await cloud.check(f"{address}{wanted.path}"))
-
-
 def endpoint(seen: observed.Workload) -> str | None:
     """`https://<host>` of the app, None without ingress."""
     ingress = (seen.app.properties.get("configuration") or {}).get("ingress") or {} if seen.app else {}
     return f"https://{ingress['fqdn']}" if ingress.get("fqdn") else None
+
+
+async def log(cloud: port.Cloud, seen: observed.Workload, revision: observed.Resource) -> tuple[str, ...]:
+    """The last lines of a container that isn't ready, of the revision's replicas as seen. Best effort: what can't be
+    read tells nothing."""
+    if seen.app is None:
+        return ()
+    for replica in seen.replicas:
+        for container in replica.properties.get("containers") or ():
+            if container.get("ready") or not replica.id.lower().startswith(f"{revision.id}/".lower()):
+                continue
+            try:
+                return await cloud.logs(seen.app, replica, str(container.get("name")), tail=LOG_LINES)
+            except outcome.OutcomeError as error:
+                _log.info("no log to be had", revision=revision.name, message=error.outcome.message)
+                return ()
+    return ()
+
+
+def address(revision: observed.Resource) -> str | None:
+    """`https://<host>` of the revision alone, None without ingress."""
+    host = revision.properties.get("fqdn")
+    return f"https://{host}" if host else None
 
 
 async def _rolled_out(cloud: port.Cloud, app: observed.Resource, seen: observed.Workload) -> observed.Workload:

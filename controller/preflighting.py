@@ -84,7 +84,7 @@ def _subject(source: manifest.Source, key: Key, view: objects.View) -> preflight
         return preflight.Environment(wanted, view.ids, view.stack, view.plan)
     name = wanted.spec.environment_ref
     peers = (one.object for one in source.apps if one.object.spec.environment_ref == name and one.name != key[1])
-    return fit.App(wanted, source.environment(name), view.stack, view.plan, tuple(peers))
+    return fit.App(wanted, source.environment(name), view.stack, view.plan, tuple(peers), view.seen)
 
 
 def _quota(environment: desired.Environment, share: observed.Resource | None) -> int:

@@ -73,7 +73,7 @@ class Reconciler:
                 looked = await self.look(source, key)
                 view = await self._writable(source, key, looked) if write else looked
                 applied = await self._applied(view, key) if write else {}
-            judged = objects.judge(view, applied, now=self.now())
+            judged = objects.judge(view, applied)
             notes = objects.notes(source.find(*key).object, now=started)
             self._remember(looked, judged, key, paused=bool(notes))
             steps = (*notes, *judged)
@@ -111,10 +111,10 @@ class Reconciler:
         self, looked: objects.View, judged: Sequence[summarize.StepReport], key: Key, *, paused: bool
     ) -> None:
         """A pause ends by the clock, so nothing rests on it."""
-        if looked.basis is None or looked.seen is None or looked.rollout is None:
+        if looked.basis is None or looked.seen is None or looked.trial is None:
             return
         if objects.rests(looked, judged) and not paused:
-            self.memory.rest(key[1], looked.basis, seen=looked.seen, plan=looked.plan, by=looked.rollout)
+            self.memory.rest(key[1], looked.basis, seen=looked.seen, plan=looked.plan, by=looked.trial)
         else:
             self.memory.stir(key[1])
 
@@ -164,9 +164,10 @@ class Reconciler:
             commit=source.commit,
             started=started,
             ended=ended,
-            interval=objects.interval(wanted, now=ended),
+            interval=objects.interval(wanted, view, now=ended),
             retry_interval=spec.retry_interval if isinstance(spec, desired.AppSpec) else None,
-            release=(view.rollout.release or None) if view and view.rollout else None,
+            release=view.trial.serving.release if view and view.trial and view.trial.serving else None,
+            failure=objects.failure(view, now=ended) if view else None,
             endpoint=view.endpoint if view else None,
             serving=objects.serving(view) if view else None,
             drift=objects.drift(view) if view else None,

@@ -59,6 +59,43 @@ def status_table(statuses_json: Json, *, now: datetime | None = None) -> StatusT
     return StatusTable(statuses_json, now or datetime.now(UTC))
 
 
+def standing(told: Json) -> Table:
+    """How one rollout stands, a fact a line; those that say nothing are left out."""
+    attempt = f" (attempt {told['attempt']})" if told["attempt"] > 1 else ""
+    traffic = ", ".join(f"{name} {weight} %" for name, weight in told["traffic"].items())
+    rows = {
+        "app": told["name"],
+        "strategy": told["strategy"],
+        "wanted": f"release {told['wanted']}{attempt}",
+        "serves": f"release {told['serving']}, revision {told['revision']}" if told["revision"] else "",
+        "traffic": traffic,
+        "state": " ".join(word for word in (told["state"], told["reason"]) if word),
+        "message": told["message"],
+        "rejected": told["rejection"] or "",
+        "next": "; ".join(told["pending"]),
+        "evidence": "\n".join(told["evidence"]),
+        "log": "\n".join(told["log"]),
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, text in rows.items():
+        if text:
+            table.add_row(Text(name, style="bold"), _plain(str(text)))
+    return table
+
+
+def revisions(listed: Sequence[Json]) -> Table:
+    """A row per revision that Azure lists."""
+    table = Table("REVISION", "RELEASE", "CREATED", "STATE", "TRAFFIC", "NOTE", box=None, pad_edge=False)
+    for one in listed:
+        attempt = f" (attempt {one['attempt']})" if (one["attempt"] or 1) > 1 else ""
+        notes = ["wanted"] if one["wanted"] else []
+        notes += [f"rejected: {one['rejection']}"] if one["rejection"] else []
+        state = f"{one['running']}, {one['health']}" if one["active"] else "inactive"
+        row = (one["revision"], f"{one['release'] or '-'}{attempt}", one["created"], state, f"{one['traffic']} %")
+        table.add_row(*(_plain(str(cell)) for cell in (*row, ", ".join(notes))))
+    return table
+
+
 def problems(console: Console, lines: Iterable[str]) -> None:
     """Print errors, one a line and never broken, so that `file:line:column` stays clickable."""
     for line in lines:
@@ -113,6 +150,13 @@ def notes(console: Console, lines: Iterable[str]) -> None:
     """Print what was decided, one a line."""
     for line in lines:
         console.print(Text("note: ", style="dim").append(_plain(line), style="not dim"), soft_wrap=True)
+
+
+def log_line(text: str, *, of: str) -> str:
+    """A line that an app printed, with the name of whom it is `of` before it, unless that is empty. Of a line that was
+    written over again and again, as progress bars do, it is the last state."""
+    line = _plain(text.rstrip("\r").rpartition("\r")[2])
+    return f"[{of}] {line}" if of else line
 
 
 class Progress:

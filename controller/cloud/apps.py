@@ -27,3 +27,17 @@ async def delete(cloud: session.Session, target: ids.Id) -> None:
     (app,) = target.names
     client = await cloud.apps(target.subscription)
     await client.container_apps.begin_delete(target.group, app, polling=False)
+
+
+async def activate(cloud: session.Session, target: ids.Id) -> None:
+    """Start a revision that was stopped: acknowledged at once, its state lags (recorded: revision activate)."""
+    app, revision = target.names
+    client = await cloud.apps(target.subscription)
+    await client.container_apps_revisions.activate_revision(target.group, app, revision)
+
+
+async def deactivate(cloud: session.Session, target: ids.Id) -> None:
+    """Stop a revision: acknowledged at once, its state lags (recorded: revision deactivate)."""
+    app, revision = target.names
+    client = await cloud.apps(target.subscription)
+    await client.container_apps_revisions.deactivate_revision(target.group, app, revision)

@@ -3,7 +3,7 @@ error means is in `errors`."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
@@ -23,6 +23,7 @@ from controller.cloud import (
     groups,
     ids,
     lease,
+    logs,
     pacing,
     port,
     secret,
@@ -89,6 +90,11 @@ class Azure:
         """
         self._session = sessions.Session(cloud, credential=credential, wrap=wrap, fence=fence, clock=clock)
         self._pace = pace
+        self._logs = logs.Logs(
+            self._session,
+            post=lambda path: self._post(kinds.Kind.APP, path),
+            read=lambda resource_id: self.read(kinds.Kind.APP, resource_id),
+        )
 
     @property
     def fence(self) -> gate.Fence | None:
@@ -145,6 +151,14 @@ class Azure:
             if not arm.absent(refused):
                 raise
 
+    async def activate(self, revision_id: str) -> None:
+        call = apps.activate(self._session, ids.parse(revision_id))
+        await answers.judged(call, host=self._session.host)
+
+    async def deactivate(self, revision_id: str) -> None:
+        call = apps.deactivate(self._session, ids.parse(revision_id))
+        await answers.judged(call, host=self._session.host)
+
     async def listed(self, kind: kinds.Kind, scope: str) -> tuple[observed.Resource, ...]:
         return await self._list(kind, ids.listing(kind, scope))
 
@@ -158,6 +172,16 @@ class Azure:
 
     async def replicas(self, revision_id: str) -> tuple[observed.Resource, ...]:
         return await self._list(kinds.Kind.APP, f"{revision_id}/replicas")
+
+    async def logs(
+        self, app: observed.Resource, replica: observed.Resource, container: str, *, tail: int
+    ) -> tuple[str, ...]:
+        return await self._logs.tail(logs.Stream(app, replica, container), tail=tail)
+
+    def follow(
+        self, app: observed.Resource, replica: observed.Resource, container: str, *, tail: int
+    ) -> AsyncGenerator[str, None]:
+        return self._logs.follow(logs.Stream(app, replica, container), tail=tail)
 
     async def account_keys(self, account_id: str) -> tuple[SecretStr, ...]:
         answer = await self._post(kinds.Kind.ACCOUNT, f"{account_id}/listKeys")

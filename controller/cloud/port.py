@@ -6,7 +6,7 @@ long-running operation. Every failure is raised as `outcome.OutcomeError`, class
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,6 +61,12 @@ class Cloud(Protocol):
         """Begins a DELETE; no error for what is absent. Raises ValueError for what is never deleted: resource groups,
         and kinds that go with their parent."""
 
+    async def activate(self, revision_id: str) -> None:
+        """Start a revision of a container app that was stopped. It is acknowledged at once."""
+
+    async def deactivate(self, revision_id: str) -> None:
+        """Stop a revision of a container app. It is acknowledged at once, and takes as long as its replicas to end."""
+
     async def listed(self, kind: Kind, scope: str) -> tuple[observed.Resource, ...]:
         """Everything of `kind` in the subscription or resource group whose id `scope` is, or below the resource;
         empty where that is absent."""
@@ -72,6 +78,17 @@ class Cloud(Protocol):
         """Oldest first."""
 
     async def replicas(self, revision_id: str) -> tuple[observed.Resource, ...]: ...
+
+    async def logs(
+        self, app: observed.Resource, replica: observed.Resource, container: str, *, tail: int
+    ) -> tuple[str, ...]:
+        """The last `tail` lines that a container printed, oldest first, 300 at most (POSTs that are reads:
+        getAuthToken)."""
+
+    def follow(
+        self, app: observed.Resource, replica: observed.Resource, container: str, *, tail: int
+    ) -> AsyncGenerator[str, None]:
+        """The same, and then each new line for as long as the replica is there."""
 
     async def account_keys(self, account_id: str) -> tuple[SecretStr, ...]:
         """key1, key2 (a POST that is a read: listKeys)."""

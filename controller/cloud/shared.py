@@ -12,7 +12,7 @@ import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import SecretStr
@@ -100,6 +100,14 @@ class Shared:
         with self._written(resource_id):
             await self._cloud.delete(kind, resource_id)
 
+    async def activate(self, revision_id: str) -> None:
+        with self._written(revision_id.rsplit("/", 2)[0]):
+            await self._cloud.activate(revision_id)
+
+    async def deactivate(self, revision_id: str) -> None:
+        with self._written(revision_id.rsplit("/", 2)[0]):
+            await self._cloud.deactivate(revision_id)
+
     async def register(self, namespace: str, subscription: str) -> None:
         await self._cloud.register(namespace, subscription)
 
@@ -108,6 +116,16 @@ class Shared:
 
     async def replicas(self, revision_id: str) -> tuple[observed.Resource, ...]:
         return await self._cloud.replicas(revision_id)
+
+    async def logs(
+        self, app: observed.Resource, replica: observed.Resource, container: str, *, tail: int
+    ) -> tuple[str, ...]:
+        return await self._cloud.logs(app, replica, container, tail=tail)
+
+    def follow(
+        self, app: observed.Resource, replica: observed.Resource, container: str, *, tail: int
+    ) -> AsyncGenerator[str, None]:
+        return self._cloud.follow(app, replica, container, tail=tail)
 
     async def account_keys(self, account_id: str) -> tuple[SecretStr, ...]:
         name = account_id.lower()

@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     Strict,
     TypeAdapter,
@@ -23,10 +21,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
-from controller.model import fields, pointers
-from controller.model.fields import given, not_yet, one_of
+from controller.model import fields, limits, pointers, rollouts
+from controller.model.base import Model
+from controller.model.fields import given, not_yet
 
 API_VERSION = "acaops/v1"
 
@@ -47,20 +45,6 @@ Sku = Literal[
     "Premium_LRS",
     "Premium_ZRS",
 ]
-
-
-class Model(BaseModel):
-    """Frozen, no unknown fields, no conversion of types; YAML's camelCase names are the only ones accepted."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        alias_generator=to_camel,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
-    )
 
 
 class Metadata(Model):
@@ -303,9 +287,9 @@ class EnvVar(Model):
 
 
 class Resources(Model):
-    cpu: Annotated[float, Field(gt=0, le=1000)] = 24.0
+    cpu: Annotated[float, Field(gt=0, le=1000)]
     """Cores."""
-    memory: fields.Memory = "220Gi"
+    memory: fields.Memory
     """GiB."""
 
 
@@ -314,6 +298,9 @@ class Ingress(Model):
     """Reachable from outside of the environment."""
     target_port: Annotated[int, Field(ge=1, le=65_535)] = 7860
     """The port the app listens on."""
+    sticky: bool | None = None
+    """Whether a client stays with one replica, as pages with sessions need it where there are several. null: where
+    there may be several. Not with the strategies BlueGreen and Canary: Azure has it for one revision at a time only."""
     allow: Annotated[tuple[()], Strict(False), not_yet("an allow list of CIDRs", given)] = ()
     """The CIDRs that may connect; empty: all. Others than empty: not yet."""
 
@@ -333,26 +320,6 @@ class Scale(Model):
             says = f"maxReplicas {self.max_replicas} is less than minReplicas {self.min_replicas}"
             fields.refuse([(("maxReplicas",), says)])
         return self
-
-
-class Check(Model):
-    path: fields.UrlPath = "/readyz"
-    """The path asked."""
-    successes: Annotated[int, Field(ge=1, le=1000)] = 3
-    """How many good answers in a row, each naming the release."""
-    period: fields.Duration = 2.0
-    """The time between two questions."""
-
-
-class Rollout(Model):
-    strategy: Annotated[
-        Literal["Rolling"], not_yet("another strategy than Rolling", one_of("BlueGreen", "Canary", "Recreate"))
-    ] = "Rolling"
-    """Rolling: the platform moves traffic when the new revision is ready. BlueGreen, Canary, Recreate: not yet."""
-    check: Check | None = None
-    """What the endpoint must answer before a release counts as healthy. null: the platform's health alone."""
-    deadline: fields.Duration = 1800.0
-    """From the container's start until the release counts as failed."""
 
 
 class AppSpec(Model):
@@ -381,8 +348,9 @@ class AppSpec(Model):
     """The app's secrets, by reference. A new value makes a new revision."""
     env: Annotated[tuple[EnvVar, ...], Strict(False)] = ()
     """The container's environment variables: `{name, value}` or `{name, secretRef}`."""
-    resources: Resources = Resources()
-    """What one replica gets. A GPU comes with the profile."""
+    resources: Resources | None = None
+    """What one replica gets; a GPU comes with the profile. null: all that a machine of the workload profile has, like
+    24 cores and 220Gi of NC24-A100, or 8 and 56Gi of Consumption-GPU-NC8as-T4; on Consumption 0.5 cores and 1Gi."""
     ingress: Ingress = Ingress()
     """How the app is reached."""
     probes: Annotated[
@@ -391,15 +359,19 @@ class AppSpec(Model):
     """null: computed from startupBudget. Keep: leave the live ones; a created app gets the platform's own. Others: not
     yet."""
     startup_budget: Annotated[
-        float, fields.Seconds(most=2400, why=", the most the service's startup probe waits (10 failures of 240s)")
+        float, fields.Seconds(most=limits.longest_start(), why=", the most that the service's startup probe waits")
     ] = 1200.0
-    """How long the app may take until it listens. At most 40m."""
+    """How long the app may take until it listens; then its container is started anew. At most 15h57m. What an app may
+    take after that until it answers is up to rollout.deadline."""
     scale: Scale = Scale()
     """How many replicas."""
     termination_grace_period: Annotated[float, fields.Seconds(most=600, zero=True, whole=True)] = 60.0
     """From SIGTERM to SIGKILL, in whole seconds. At most 10m."""
-    rollout: Rollout = Rollout()
+    rollout: rollouts.Rollout = rollouts.Rollout()
     """When a release counts as good, and what happens until then."""
+    revision_history: Annotated[int, Field(ge=0, le=100)] | None = 10
+    """How many inactive revisions Azure keeps: what may be gone back to. null: leave the live number, which is 100 for
+    a created app."""
     interval: fields.Duration = 600.0
     """How often a settled app is looked at."""
     retry_interval: fields.Duration | None = None
@@ -453,7 +425,14 @@ class AppSpec(Model):
     def _parts_fit(self) -> AppSpec:
         fields.refuse(_registry_problems(self.registries, self.identity))
         fields.refuse(_ignore_problems(self.ignored, variables=len(self.env)))
+        fields.refuse(_session_problems(self.ingress, self.scale, self.rollout))
         return self
+
+    @property
+    def sticky(self) -> bool:
+        """Whether a client is to stay with one replica."""
+        several = self.scale.max_replicas > 1
+        return several if self.ingress.sticky is None else self.ingress.sticky
 
     @property
     def ignored(self) -> tuple[pointers.Tokens, ...]:
@@ -512,6 +491,18 @@ def _registry_problems(registries: Iterable[Registry], identity: Identity) -> It
             yield place, f"'system' needs SystemAssigned in identity.type, which is {identity.type}"
         if registry.identity != "system" and registry.identity.lower() not in assigned:
             yield place, f"{registry.identity!r} isn't in identity.userAssigned"
+
+
+def _session_problems(ingress: Ingress, scale: Scale, rollout: rollouts.Rollout) -> Iterable[tuple[fields.Loc, str]]:
+    """Sessions live in one replica, and Azure keeps a client with its replica in single-revision mode only."""
+    if not rollout.beside:
+        return
+    why = f"strategy {rollout.strategy} runs two revisions side by side, and Azure has sticky sessions for one only"
+    if ingress.sticky:
+        yield ("ingress", "sticky"), f"{why}: use Rolling or Recreate, or set this to false"
+    elif ingress.sticky is None and scale.max_replicas > 1:
+        remedy = "if the app keeps no sessions set ingress.sticky to false, else use Rolling or Recreate, or 1 here"
+        yield ("scale", "maxReplicas"), f"{scale.max_replicas} replicas need sticky sessions; {why}: {remedy}"
 
 
 def _ignore_problems(ignored: Iterable[pointers.Tokens], *, variables: int) -> Iterable[tuple[fields.Loc, str]]:

@@ -70,11 +70,6 @@ def not_yet(what: str, planned: Callable[[Any], bool]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def one_of(*words: str) -> Callable[[Any], bool]:
-    """For `not_yet`: the value is one of these words."""
-    return lambda value: isinstance(value, str) and value in words
-
-
 def unspaced(value: Any) -> Any:
     """Words with a blank after their commas, as Azure writes them, without it."""
     return value.replace(", ", ",") if isinstance(value, str) else value

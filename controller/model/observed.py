@@ -128,7 +128,8 @@ class Published:
 class Workload:
     """The resources of one InferenceApp, beside the stack it stands on.
 
-    `revisions` oldest first; `replicas` are the latest revision's. `published` is None while there is no share.
+    `revisions` oldest first; `replicas` are the latest revision's, and `log` the last lines that a container of
+    it that isn't ready wrote. `published` is None while there is no share.
     """
 
     stack: Stack
@@ -137,6 +138,7 @@ class Workload:
     replicas: tuple[Resource, ...] = ()
     published: Published | None = None
     check: Check | None = None
+    log: tuple[str, ...] = ()
 
     def revision(self, name: str | None) -> Resource | None:
         """The listed revision called `name`."""

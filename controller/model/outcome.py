@@ -22,11 +22,13 @@ class Done:
 
 @dataclass(frozen=True)
 class InProgress:
-    """`since` is when it began, where Azure tells; the look-again pace follows the age."""
+    """`since` is when it began, where Azure tells; the look-again pace follows the age, unless its end is `awaited`: a
+    newer state is to be written then."""
 
     reason: str
     message: str
     since: datetime | None = None
+    awaited: bool = False
 
 
 @dataclass(frozen=True)

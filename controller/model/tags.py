@@ -9,11 +9,14 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 OWNER = "acaops-owner"
 ORIGIN = "acaops-origin"
 APPLIED = "acaops-applied"
 HEALTHY = "acaops-healthy"
+REJECTED = "acaops-rejected"
+ROLLOUT = "acaops-rollout"
 COMMIT = "acaops-commit"
 STORAGE_KEY = "acaops-storage-key"
 DELETION = "acaops-deletion"
@@ -39,7 +42,10 @@ def find(name: str, tags: Mapping[str, str]) -> str | None:
     return next((value for other, value in tags.items() if other.lower() == name.lower()), None)
 
 
-def spelled(ours: Mapping[str, str], live: Mapping[str, str]) -> dict[str, str]:
+Value = TypeVar("Value", str, "str | None")
+
+
+def spelled(ours: Mapping[str, Value], live: Mapping[str, str]) -> dict[str, Value]:
     """`ours` under the names that `live` has for them, so that no tag stands there twice."""
     there = {name.lower(): name for name in live}
     return {there.get(name.lower(), name): value for name, value in ours.items()}

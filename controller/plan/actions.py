@@ -9,7 +9,7 @@ from typing import Any, Literal
 from controller.model import content, outcome
 from controller.model.kinds import Kind
 
-Verb = Literal["Create", "Update", "Upload", "Mirror", "Delete"]
+Verb = Literal["Create", "Update", "Upload", "Mirror", "Delete", "Activate", "Deactivate"]
 
 
 @dataclass(frozen=True)

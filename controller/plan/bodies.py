@@ -20,13 +20,13 @@ Json = dict[str, Any]
 @dataclass(frozen=True)
 class Wanted:
     """`owned` is compared with the live resource and laid over it in an update. `immutable` can't be changed: a
-    difference there stops the step. `note` are tags that ride along with a write but cause none."""
+    difference there stops the step. `note` are tags that ride along with a write and cause none; None takes one off."""
 
     create: Mapping[str, Any]
     owned: Mapping[str, Any] = field(default_factory=dict)
     immutable: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    note: Mapping[str, str] = field(default_factory=dict)
+    note: Mapping[str, str | None] = field(default_factory=dict)
 
     def recorded(self, owned: Mapping[str, Any]) -> Wanted:
         """With a note of what is owned: a difference while it still holds was made by somebody else."""

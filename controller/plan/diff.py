@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
@@ -66,6 +67,16 @@ DEFAULTS: Mapping[str, Any] = {
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)Gi")
 
 
+@dataclass(frozen=True)
+class Exactly:
+    """Among wanted values: an object that takes the place of the live one, with whatever others put there. `before` and
+    `after` say what the two are, for people."""
+
+    value: Mapping[str, Any]
+    before: str | None
+    after: str
+
+
 def changes(wanted: Mapping[str, Any], live: Mapping[str, Any], *, path: str = "") -> tuple[actions.Change, ...]:
     """Every owned field whose live value means something else."""
     found: list[actions.Change] = []
@@ -83,6 +94,8 @@ def patch(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if isinstance(value, Mapping):
             body[key] = patch(value, there if isinstance(there, Mapping) else {})
+        elif isinstance(value, Exactly):
+            body[key] = {**dict.fromkeys(there or {}), **value.value}
         else:
             body[key] = merged(value, there, key=key)
     return body
@@ -119,7 +132,18 @@ def same(wanted: Any, live: Any, *, key: str = "") -> bool:
     return bool(_scalar(wanted, key) == _scalar(live, key))
 
 
+def bare(value: Any) -> Any:
+    """A value of the service's as it may be sent: without what it fills in or computes, and what is empty."""
+    if isinstance(value, Mapping):
+        kept = {name: bare(item) for name, item in value.items() if _ours(name, item)}
+        return {name: item for name, item in kept.items() if item is not None and item != []}
+    return [bare(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def _differ(key: str, wanted: Any, live: Any, path: str) -> list[actions.Change]:
+    if isinstance(wanted, Exactly):
+        equal = same(bare(wanted.value), bare(live or {}))
+        return [] if equal else [actions.Change(path, wanted.before, wanted.after)]
     if isinstance(wanted, (SecretStr, actions.Lookup)):
         return []  # the service never returns these; a new value comes under a new name
     if isinstance(wanted, Mapping) and not wanted and live is None:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from controller.model import desired, identity, observed, outcome, tags
 from controller.model.conditions import Reason
-from controller.plan import actions, restraint, stack, steps, template, workload
+from controller.plan import actions, restraint, rollout, stack, steps, workload
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def environment(
     return _guarded(restraint.held(made, why) if why else made, scope.guard(wanted))
 
 
-def app(
+def subject(
     wanted: desired.InferenceApp,
     *,
     stands_on: desired.Environment,
@@ -55,17 +55,20 @@ def app(
     seen: observed.Workload,
     release: workload.Release,
     now: datetime,
-) -> tuple[actions.Plan, str]:
-    """The plan for an InferenceApp at `now` (aware), and the release it is to run, as its template will say."""
-    one = workload.App(wanted, scope.owner(wanted), ids, seen, release, scope.commit, now)
-    name = template.release_of(one.template)
-    assert name is not None, "a rendered template names its release"
-    made = workload.plan(one)
-    if why := restraint.of(wanted, now=now):
+) -> workload.App:
+    """An InferenceApp with everything its plan at `now` (aware) depends on."""
+    return workload.App(wanted, stands_on, scope.owner(wanted), ids, seen, release, scope.commit, now)
+
+
+def app(one: workload.App, *, scope: Scope, course: rollout.Course) -> actions.Plan:
+    """The plan for an InferenceApp whose rollout takes that course."""
+    wanted = one.wanted
+    made = workload.plan(one, course)
+    if why := restraint.of(wanted, now=one.now):
         made = restraint.held(made, why)
     elif wanted.spec.drift == "Report":
         made = restraint.reported(made)
-    return _guarded(made, scope.guard(stands_on)), name
+    return _guarded(made, scope.guard(one.stands_on))
 
 
 def _guarded(made: Sequence[actions.Step], guard: outcome.Stalled | None) -> actions.Plan:

@@ -27,8 +27,8 @@ MORE = "ask for more in the Azure portal (Quotas)"
 
 @dataclass(frozen=True)
 class Finding:
-    """An `error` can't work as it stands, a `warning` may not be meant, a `note` couldn't be looked at. `check` names
-    the check in a word; `message` the field, its value and what to do."""
+    """An `error` can't work as it stands, a `warning` may not be meant, a `note` is good to know or couldn't be looked
+    at. `check` names the check in a word; `message` the field, its value and what to do."""
 
     level: Level
     check: str

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from controller.model import observed, outcome, tags
+from controller.model import moments, observed, outcome, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.plan import actions, bodies, diff
@@ -29,9 +29,18 @@ def step(kind: Kind, resource_id: str, wanted: bodies.Wanted, live: observed.Res
     if found:
         made = replace(made, action=actions.Action("Update", CHANGED, found, diff.patch(wanted.owned, live.body)))
     if not live.settled:
-        busy = f"{kind.label} {live.name} is {live.state}"
-        return block(made, outcome.InProgress(Reason.PROVISIONING, busy, live.changed))
+        return block(made, _busy(made, live))
     return block(made, _immutable(kind, live, diff.changes(wanted.immutable, live.body)))
+
+
+def _busy(made: actions.Step, live: observed.Resource) -> outcome.InProgress:
+    """An operation is in flight. A newer state of an app is written as soon as it ends: what it brings is outdated."""
+    told = f"{made.kind.label} {live.name} is {live.state}"
+    if made.action is None or made.kind is not Kind.APP:
+        return outcome.InProgress(Reason.PROVISIONING, told, live.changed)
+    since = f" since {moments.rfc3339(live.changed)}" if live.changed else ""
+    waits = f"{told}{since}; what is newer waits for its end"
+    return outcome.InProgress(Reason.OPERATION_IN_PROGRESS, waits, live.changed, awaited=True)
 
 
 def owned(

@@ -17,15 +17,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from controller.model import content, desired, tags
-from controller.plan import access, bodies, diff, ignoring
+from controller.model import content, desired, releases, tags
+from controller.plan import access, bodies, diff, ignoring, probes
 
 Json = dict[str, Any]
 
 RELEASE = "ACAOPS_RELEASE"
-PROBE_FAILURES = 10
-"""The most failures a probe may allow (Container Apps API reference)."""
-
+ATTEMPT = "ACAOPS_ATTEMPT"
 RULE = "http"
 """What the HTTP scale rule is called."""
 
@@ -119,26 +117,6 @@ def _exec(line: str) -> str:
     return f"exec /bin/bash -c {shlex.quote(line)}"
 
 
-def probes(app: desired.InferenceApp) -> list[Json]:
-    """Startup and liveness ask whether the port is open; readiness asks the rollout check's path, if there is one.
-
-    The start-up budget is spread over the most failures the service allows. A probe asks in one way only, so the
-    other is asked to be absent.
-    """
-    spec = app.spec
-    port = spec.ingress.target_port
-    tcp: Json = {"tcpSocket": {"port": port}, "httpGet": None}
-    check = spec.rollout.check
-    asked = {"path": check.path, "port": port, "scheme": "HTTP"} if check else None
-    ready: Json = {"tcpSocket": None, "httpGet": asked} if asked else tcp
-    period = math.ceil(spec.startup_budget / PROBE_FAILURES)
-    return [
-        {"type": "Startup", **tcp, "periodSeconds": max(1, period), "failureThreshold": PROBE_FAILURES},
-        {"type": "Readiness", **ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
-        {"type": "Liveness", **tcp, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
-    ]
-
-
 def template(
     app: desired.InferenceApp,
     *,
@@ -149,20 +127,23 @@ def template(
     owner: tags.Owner,
     files: content.Content,
     stored: Mapping[str, str],
+    resources: tuple[float, str],
 ) -> Json:
-    """The owned part of the app's template. `container` and `rule` name the container and its HTTP scale rule, `stored`
-    maps secret names to the names they are stored under."""
+    """The owned part of the app's template, which doesn't say yet which release it is. `container` and `rule` name the
+    container and its HTTP scale rule, `stored` maps secret names to the names they are stored under, `resources` are
+    a replica's cores and memory."""
     spec = app.spec
     volume = f"{share}volume"
-    asked = {} if spec.probes == "Keep" else {"probes": probes(app)}
-    body: Json = {
+    asked = {} if spec.probes == "Keep" else {"probes": probes.wanted(app)}
+    cpu, memory = resources
+    return {
         "containers": [
             {
                 "name": container,
                 "image": spec.image,
                 "command": command(app, owner=owner, files=files),
                 "env": [_variable(variable, stored) for variable in spec.env],
-                "resources": {"cpu": spec.resources.cpu, "memory": spec.resources.memory},
+                "resources": {"cpu": cpu, "memory": memory},
                 **asked,
                 "volumeMounts": [{"volumeName": volume, "mountPath": spec.mount_path, "subPath": None}],
             }
@@ -171,37 +152,49 @@ def template(
         "volumes": [{"name": volume, "storageType": "AzureFile", "storageName": storage}],
         "terminationGracePeriodSeconds": math.ceil(spec.termination_grace_period),
     }
-    counted = ignoring.without({"properties": {"template": body}}, spec.ignored)["properties"]["template"]
-    named = {"name": RELEASE, "value": release(counted, digest=files.digest)}
-    body["containers"][0]["env"].append(named)
-    return body
 
 
-def release(body: Mapping[str, Any], *, digest: str) -> str:
-    """The release: 16 hex digits over the rendered template (without the release itself) and the content."""
-    return tags.digest(json.dumps([body, digest], sort_keys=True))
+def named(body: Json, run: releases.Run) -> Json:
+    """The template as that run of its release."""
+    first, *rest = body["containers"]
+    says = [{"name": RELEASE, "value": run.release}]
+    says += [{"name": ATTEMPT, "value": str(run.attempt)}] if run.attempt > 1 else []
+    return {**body, "containers": [{**first, "env": [*first["env"], *says]}, *rest]}
+
+
+def release(app: desired.InferenceApp, body: Json, *, digest: str) -> str:
+    """The release: 16 hex digits over the rendered template (without the release itself, and without what is left to
+    others) and the content."""
+    counted = ignoring.without({"properties": {"template": body}}, app.spec.ignored)["properties"]["template"]
+    return tags.digest(json.dumps([counted, digest], sort_keys=True))
+
+
+def run_of(revision_template: Mapping[str, Any]) -> releases.Run | None:
+    """The run of a release that a template says it is."""
+    for container in revision_template.get("containers") or ():
+        said = {variable.get("name"): str(variable.get("value")) for variable in container.get("env") or ()}
+        if RELEASE in said:
+            attempt = said.get(ATTEMPT, "")
+            return releases.Run(said[RELEASE], int(attempt) if attempt.isdecimal() and int(attempt) else 1)
+    return None
 
 
 def release_of(revision_template: Mapping[str, Any]) -> str | None:
     """The release a template says it is."""
-    for container in revision_template.get("containers") or ():
-        for variable in container.get("env") or ():
-            if variable.get("name") == RELEASE:
-                return str(variable.get("value"))
-    return None
+    found = run_of(revision_template)
+    return found.release if found else None
 
 
 def configuration(app: desired.InferenceApp, *, secrets: Mapping[str, SecretStr], app_id: str) -> Json:
-    """The owned part of the app's configuration."""
-    ingress = app.spec.ingress
-    body: Json = {
-        "activeRevisionsMode": "Single",
-        "ingress": {
-            "external": ingress.external,
-            "targetPort": ingress.target_port,
-            "traffic": [{"weight": 100, "latestRevision": True}],
-        },
-    }
+    """The owned part of the app's configuration, but for what a rollout decides: revision mode and traffic."""
+    ingress, history = app.spec.ingress, app.spec.revision_history
+    body: Json = {"ingress": {"external": ingress.external, "targetPort": ingress.target_port}}
+    if app.spec.sticky:
+        body["ingress"]["stickySessions"] = {"affinity": "sticky"}
+    elif ingress.sticky is False or app.spec.rollout.beside:
+        body["ingress"]["stickySessions"] = None
+    if history is not None:
+        body["maxInactiveRevisions"] = history
     if app.spec.registries:
         body["registries"] = access.registries(app.spec.registries)
     if secrets:

@@ -11,12 +11,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from controller.model import content, desired, identity, observed, outcome, tags
+from controller.model import content, desired, identity, observed, outcome, releases, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
-from controller.plan import actions, bodies, diff, stack, steps, template
+from controller.plan import actions, bodies, diff, ignoring, machines, rollout, stack, steps, template
 
 NO_SHARE = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for the file share")
+NO_TEMPLATE = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for what the new revision needs")
+NO_TRAFFIC = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for the container app")
 NO_CONTENT = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for the content to be on the share")
 
 
@@ -33,6 +35,7 @@ class App:
     """One InferenceApp with everything its plan depends on."""
 
     wanted: desired.InferenceApp
+    stands_on: desired.Environment
     owner: tags.Owner
     ids: identity.Ids
     seen: observed.Workload
@@ -49,8 +52,8 @@ class App:
         return self.ids.app(self.name)
 
     @cached_property
-    def template(self) -> Mapping[str, Any]:
-        """The owned part of the template, release included; rendered once."""
+    def rendered(self) -> dict[str, Any]:
+        """The owned part of the template, rendered once; which release it is isn't in it yet."""
         return template.template(
             self.wanted,
             container=_container_name(self.seen.app, name=self.name),
@@ -60,20 +63,59 @@ class App:
             owner=self.owner,
             files=self.release.content,
             stored=template.secret_names(self.release.secrets, app_id=self.id),
+            resources=machines.resources(self.wanted, self.stands_on),
         )
 
+    @cached_property
+    def rolled(self) -> rollout.Seen:
+        return rollout.Seen(self.seen.app, self.seen.revisions)
 
-def plan(app: App) -> tuple[actions.Step, ...]:
-    """Content, container app."""
+    @cached_property
+    def run(self) -> releases.Run:
+        """The run that the desired state comes to."""
+        name = template.release(self.wanted, self.rendered, digest=self.release.content.digest)
+        return rollout.wanted(name, self.rolled)
+
+    @cached_property
+    def serving(self) -> releases.Run:
+        """The run that is to serve: the same, or what was gone back to from it."""
+        return rollout.effective(self.run, self.rolled)
+
+    @property
+    def candidate(self) -> observed.Resource | None:
+        """The revision by which that is judged."""
+        return self.rolled.candidate(self.serving)
+
+    def course(self, judged: rollout.Judged | None) -> rollout.Course:
+        """What to do next, given the verdict on the candidate."""
+        return rollout.course(self.run, self.rolled, wish=self.wanted.spec.rollout, judged=judged, now=self.now)
+
+
+def plan(app: App, course: rollout.Course) -> tuple[actions.Step, ...]:
+    """Content, container app, and the revisions that are to be stopped."""
     publish = _content(app)
     made = steps.after(
-        _container_app(app),
+        _container_app(app, course),
         ("environment", app.seen.stack.environment),
         ("environment storage", app.seen.stack.storage),
     )
     made = steps.block(made, NO_CONTENT) if publish.action else made
+    before = _revisions(course.first, "Deactivate")
+    after = (*_revisions((course.start,) if course.start else (), "Activate"), *_revisions(course.stop, "Deactivate"))
+    if before and made.ready:
+        made = steps.block(made, outcome.Waiting(Reason.ROLLING_OUT, "waiting for the old revision to stop"))
+    elif before:
+        before = steps.held(before, NO_TEMPLATE)
+    if made.action or made.blocked:
+        after = steps.held(after, NO_TRAFFIC)
     taken = steps.other_owner(app.owner, app.seen.app) if app.seen.app else None
-    return steps.held((publish, made), taken)
+    return steps.held((publish, *before, made, *after), taken)
+
+
+def _revisions(some: Sequence[observed.Resource], verb: actions.Verb) -> tuple[actions.Step, ...]:
+    """To be stopped, because another one serves; to be started, because somebody stopped it."""
+    action = actions.Action(verb, steps.DRIFT if verb == "Activate" else "superseded")
+    return tuple(actions.Step(Kind.REVISION, one.name, one.id, action) for one in some)
 
 
 def _content(app: App) -> actions.Step:
@@ -114,19 +156,22 @@ def _mirror(app: App, files: Sequence[content.File]) -> actions.Action | None:
     return actions.Action("Mirror", f"{len(put)} files to write, {len(delete)} to remove", mirror=mirror)
 
 
-def _container_app(app: App) -> actions.Step:
+def _container_app(app: App, course: rollout.Course) -> actions.Step:
     config = template.configuration(app.wanted, secrets=app.release.secrets, app_id=app.id)
     live = app.seen.app
     whole = template.wanted(
         app.wanted,
         location=steps.location(app.seen.stack.environment),
         environment_id=app.ids.environment,
-        body=app.template,
+        body=template.named(app.rendered, course.run if course.run.release == app.run.release else app.run),
         config=config,
         live=live.body if live else None,
     )
-    whole = replace(whole, note={**whole.note, **_notes(app)})
+    whole = _steered(app, whole, course)
+    whole = replace(whole, note={**whole.note, **_notes(app, course)})
     made = steps.owned(Kind.APP, app.id, whole, live, owner=app.owner)
+    if made.action and course.reason and made.action.reason != steps.ADOPTED:
+        made = replace(made, action=replace(made.action, reason=course.reason))
     if live is None or (made.action is None and live.usable):
         return made
     if made.action is None:
@@ -134,14 +179,44 @@ def _container_app(app: App) -> actions.Step:
     return replace(made, action=_update(app, made.action, live=live, whole=whole))
 
 
-def _notes(app: App) -> dict[str, str]:
-    """Tags that ride along with a write: the commit, and the release that is healthy at the moment of the change."""
-    found = {tags.COMMIT: app.commit} if app.commit else {}
-    latest = app.seen.revision(str(app.seen.app.properties.get("latestRevisionName"))) if app.seen.app else None
-    if latest is None or latest.properties.get("healthState") != "Healthy":
-        return found
-    healthy = template.release_of(latest.properties.get("template") or {})
-    return found | ({tags.HEALTHY: healthy} if healthy else {})
+def _steered(app: App, whole: bodies.Wanted, course: rollout.Course) -> bodies.Wanted:
+    """With what the rollout decides: which template, the revision mode, and where the traffic goes."""
+    live = app.seen.app
+    body = whole.create if live is None else whole.owned
+    config = body["properties"]["configuration"]
+    ingress = {**config["ingress"], **({"traffic": course.traffic} if course.traffic else {})}
+    decided = {**config, "activeRevisionsMode": course.mode, "ingress": ingress}
+    properties = {**body["properties"], "configuration": decided}
+    if live is None:
+        return replace(whole, create={**body, "properties": properties})
+    if course.kept:
+        del properties["template"]
+    elif course.back is not None:
+        properties["template"] = _restored(app, course, live=live)
+    owned = ignoring.laid({**body, "properties": properties}, live.body, app.wanted.spec.ignored)
+    return replace(whole, owned=owned, tags={**whole.tags, **course.tags})
+
+
+def _restored(app: App, course: rollout.Course, *, live: observed.Resource) -> diff.Exactly:
+    """A listed revision's template, but for what is left to others."""
+    bare = {"properties": {"template": diff.bare(course.back)}}
+    laid = ignoring.laid(bare, live.body, app.wanted.spec.ignored)["properties"]["template"]
+    there = app.rolled.run
+    before = f"release {there.said}" if there else None
+    return diff.Exactly(laid, before=before, after=f"release {course.run.said}")
+
+
+def _notes(app: App, course: rollout.Course) -> dict[str, str | None]:
+    """Tags that ride along with a write: the commit, the release that is healthy at the moment of the change, and what
+    the rollout remembers."""
+    live, seen = app.seen.app, app.rolled
+    found: dict[str, str | None] = {tags.COMMIT: app.commit} if app.commit else {}
+    serving = seen.stable if seen.multiple else seen.latest
+    run = rollout.run_of(serving) if serving else None
+    if serving and run and serving.properties.get("healthState") == "Healthy" and not seen.rejected(run):
+        found[tags.HEALTHY] = run.release
+    there = live.tags if live else {}
+    return found | {name: value for name, value in course.notes.items() if value is not None or tags.find(name, there)}
 
 
 def _update(app: App, action: actions.Action, *, live: observed.Resource, whole: bodies.Wanted) -> actions.Action:

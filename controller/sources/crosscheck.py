@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.model import desired, fields, identity
+from controller.plan import machines
 from controller.sources.document import Document, Problem
 
 
@@ -112,7 +113,8 @@ def _environment(app: desired.InferenceApp, environments: Environments) -> desir
 
 
 def _references(entry: Entry, app: desired.InferenceApp, environments: Environments) -> Iterator[Problem]:
-    """The app's environment is there and has its profile. An invalid environment says enough of itself."""
+    """The app's environment is there and has its profile, whose machines hold the app. An invalid environment says
+    enough of itself."""
     reference, profile = app.spec.environment_ref, app.spec.workload_profile_name
     if f"Environment {reference}" not in environments:
         yield entry.document.problem(("spec", "environmentRef"), f"no Environment is called {reference!r}")
@@ -122,6 +124,8 @@ def _references(entry: Entry, app: desired.InferenceApp, environments: Environme
     if profile not in profiles:
         message = f"Environment {reference} has no workload profile {profile!r}, only {', '.join(profiles)}"
         yield entry.document.problem(("spec", "workloadProfileName"), message)
+    elif problem := machines.problem(app, stands_on):
+        yield entry.document.problem(("spec", "resources"), problem)
 
 
 def _dependencies(entries: Sequence[Entry]) -> Iterator[Problem]:

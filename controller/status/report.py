@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
 
 import structlog
 
@@ -22,7 +21,8 @@ log = structlog.get_logger()
 @dataclass(frozen=True)
 class Pass:
     """What one pass came to. `release`, `endpoint`, `serving` (the revision's name) and `drift` are None where the pass
-    didn't get as far as to know them; what was told before then stays."""
+    didn't get as far as to know them; what was told before then stays. `failure` is what
+    was found wrong with a release."""
 
     key: store.Key
     steps: Sequence[summarize.StepReport]
@@ -33,6 +33,7 @@ class Pass:
     interval: float
     retry_interval: float | None
     release: str | None = None
+    failure: store.Failure | None = None
     endpoint: str | None = None
     serving: str | None = None
     drift: tuple[store.Drift, ...] | None = None
@@ -87,6 +88,7 @@ def _status(before: store.ObjectStatus, result: Pass, verdict: summarize.Verdict
         resources=tuple(result.steps),
         drift=before.drift if result.drift is None else result.drift,
         suspended=result.suspended,
+        failure=result.failure or before.failure,
         last_error=_last_error(before, result, ready),
         last_pass=result.ended,
         passes=before.passes + 1,
@@ -103,14 +105,20 @@ def _last_error(before: store.ObjectStatus, result: Pass, ready: conditions.Cond
 
 
 def _entry(result: Pass, ready: conditions.Condition) -> store.HistoryEntry | None:
-    """A release that is Ready, or whose revision failed for good. What stops an object before its release was tried
-    is none."""
-    rollout = next((step for step in result.steps if step.name == Kind.REVISION.label), None)
-    failed = rollout is not None and isinstance(rollout.outcome, outcome.Stalled)
-    if result.release is None or not (failed or ready.status == "True"):
+    """A release that is Ready, or failed. What stops an object before its release was tried is none."""
+    found, when = result.failure, result.ended
+    if found is not None:
+        return store.HistoryEntry(found.release, found.revision, when, "Failed", found.message)
+    if result.release is None or ready.status != "True":
         return None
-    word: Literal["Ready", "Failed"] = "Failed" if failed else "Ready"
-    return store.HistoryEntry(result.release, result.serving or "", result.ended, word, ready.message)
+    return store.HistoryEntry(result.release, result.serving or "", when, "Ready", ready.message)
+
+
+def _without_gpu(verdict: outcome.Outcome, *, now: datetime) -> float:
+    """The seconds for which a replica has been waiting for a GPU."""
+    if not isinstance(verdict, outcome.InProgress) or verdict.reason != Reason.NO_CAPACITY or verdict.since is None:
+        return 0.0
+    return (now - verdict.since).total_seconds()
 
 
 def _log(event: events.Event) -> None:
@@ -137,3 +145,4 @@ def _count(told: metrics.Metrics, result: Pass, after: store.ObjectStatus) -> No
     for step in result.steps:
         if step.name == Kind.REVISION.label:
             told.rollout(name, step.outcome)
+            told.gpu_waiting(kind, name, seconds=_without_gpu(step.outcome, now=result.ended))

@@ -62,6 +62,34 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """How a release failed: `revision` is the name of its revision in Azure, `cause` a reason, `evidence` the words it
+    was recognised by, `log` the last lines of its container, without secrets. `rejected` says that it isn't tried again
+    by itself."""
+
+    release: str
+    revision: str
+    cause: str
+    message: str
+    evidence: tuple[str, ...]
+    log: tuple[str, ...]
+    when: datetime
+    rejected: bool
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "release": self.release,
+            "revision": self.revision,
+            "cause": self.cause,
+            "message": self.message,
+            "evidence": list(self.evidence),
+            "log": list(self.log),
+            "when": _stamp(self.when),
+            "rejected": self.rejected,
+        }
+
+
+@dataclass(frozen=True)
 class Suspended:
     """Why an object is left alone, and until when; None for as long as its spec says so."""
 
@@ -89,6 +117,7 @@ class ObjectStatus:
     drift: tuple[Drift, ...] = ()
     suspended: Suspended | None = None
     last_error: str | None = None
+    failure: Failure | None = None
     history: tuple[HistoryEntry, ...] = ()
     last_pass: datetime | None = None
     passes: int = 0
@@ -116,6 +145,7 @@ class ObjectStatus:
             "drift": [each.as_json() for each in self.drift],
             "suspended": self.suspended.as_json() if self.suspended else None,
             "lastError": self.last_error,
+            "failure": self.failure.as_json() if self.failure else None,
             "history": [entry.as_json() for entry in self.history],
             "lastPass": _stamp(self.last_pass),
             "passes": self.passes,

@@ -25,6 +25,7 @@ from controller.model import conditions, outcome
 
 POLL_FIRST, POLL_SOONEST, POLL_LATEST = 0.3, 1.0, 15.0
 POLLS_PER_AGE = 10
+POLL_AWAITED = 0.5
 TOLD_SOONEST, TOLD_LATEST = 1.0, 3600.0
 MESSAGE_BYTES = 4096
 
@@ -198,7 +199,7 @@ def _need(verdict: outcome.Outcome, *, now: datetime, interval: float, retry: fl
     if isinstance(verdict, outcome.Done):
         return Requeue("interval", interval)
     if isinstance(verdict, outcome.InProgress):
-        return Requeue("poll", _poll(verdict.since, now))
+        return Requeue("poll", POLL_AWAITED if verdict.awaited else _poll(verdict.since, now))
     if isinstance(verdict, outcome.Stalled):
         return Requeue("slow", interval if retry is None else retry) if verdict.slowly else Requeue("never", None)
     if verdict.after is None:

@@ -6,14 +6,16 @@ below the rule that secrets are `SecretStr` from the moment they are read, not i
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Any, Literal, TextIO, cast
+from urllib.parse import quote
 
 import structlog
 from pydantic import SecretBytes, SecretStr
@@ -23,6 +25,21 @@ from controller.model.conditions import Reason
 
 MASK = "**********"
 
+KEPT_LINES = 100
+"""Lines of an app's log that go into a status."""
+
+KEPT_LENGTH = 1000
+"""Characters of each."""
+
+_TELLING = 8
+"""Characters from which on a secret's value means nothing else."""
+
+_NAMED = re.compile(
+    r"(\b(?:password|passwd|pwd|api[-_]?key|secret|token)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]{6,}", re.IGNORECASE
+)
+"""A value under a secret's name, as apps print them."""
+
+_LISTED = re.compile(r"[\s,;]+")
 _ROOM = 48
 
 Form = Literal["auto", "console", "json"]
@@ -38,6 +55,8 @@ _SECRETS_IN_TEXT = (
     (re.compile(r"\b(SharedKey(?:Lite)?\s+[^\s:\"']+:)[^\s\"',]+", re.IGNORECASE), rf"\1{MASK}"),
     # A password, or a token in its place, in an address.
     (re.compile(r"(?<=https://)[^/\s@\"']+(?=@)|(?<=://)[^/\s:@\"']*:[^/\s@\"']+(?=@)"), MASK),
+    # Tokens that say by their first letters whose they are: Hugging Face, OpenAI, GitHub, GitLab, Slack.
+    (re.compile(r"\b(?:hf_|sk-|gh[opsu]_|github_pat_|glpat-|xox[abp]-)[A-Za-z0-9_-]{16,}"), MASK),
     # A JSON web token where no scheme stands before it.
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
 )  # fmt: skip
@@ -100,6 +119,34 @@ def masked(text: str) -> str:
     """`text` with what looks like a storage key, SAS signature, bearer token or SharedKey signature masked."""
     for pattern, replacement in _SECRETS_IN_TEXT:
         text = pattern.sub(replacement, text)
+    return text
+
+
+def redacted(lines: Sequence[str], *, secrets: Iterable[SecretStr]) -> tuple[str, ...]:
+    """The last `KEPT_LINES` of what somebody else printed, fit to be shown and kept: without `secrets` and what looks
+    like one, each line at a bearable length."""
+    forms = _forms(secrets)
+    shown = (_NAMED.sub(rf"\1{MASK}", masked(_without(line, forms))) for line in lines[-KEPT_LINES:])
+    return tuple(line if len(line) <= KEPT_LENGTH else f"{line[: KEPT_LENGTH - 1]}…" for line in shown)
+
+
+def _forms(secrets: Iterable[SecretStr]) -> list[re.Pattern[str]]:
+    """What each secret may look like in a line, the longest first: itself, as JSON and addresses write it, and each
+    part of one that is a list of keys, or several lines. A short one is masked only where it stands by itself."""
+    found: set[str] = set()
+    for secret in secrets:
+        value = secret.get_secret_value()
+        for part in (value.strip(), *(part for part in _LISTED.split(value) if len(part) >= _TELLING)):
+            found |= {part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1], quote(part, safe="")}
+    longest = sorted(filter(None, found), key=len, reverse=True)
+    return [
+        re.compile(re.escape(one) if len(one) >= _TELLING else rf"(?<!\w){re.escape(one)}(?!\w)") for one in longest
+    ]
+
+
+def _without(text: str, forms: Iterable[re.Pattern[str]]) -> str:
+    for form in forms:
+        text = form.sub(MASK, text)
     return text
 
 

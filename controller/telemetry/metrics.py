@@ -94,6 +94,10 @@ class Metrics:
         """`release` is what the app called `name` runs, Ready since `timestamp`, seconds since 1970."""
         self._objects.of(series.APP, name).release = (release, timestamp)
 
+    def gpu_waiting(self, kind: str, name: str, *, seconds: float) -> None:
+        """A replica of the app has been waiting for a GPU for so long by now, 0 where none does."""
+        self._objects.of(kind, name).waits(seconds)
+
     def forget(self, kind: str, name: str) -> None:
         """Remove the series of an object that is no longer desired."""
         self._objects.known.pop((kind, name), None)

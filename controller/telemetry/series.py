@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import registry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 
 from controller.model import conditions, outcome
 
@@ -47,6 +47,18 @@ class Object:
     suspended: bool = False
     phase: str | None = None
     release: tuple[str, float] | None = None
+    gpu_wait: float | None = None
+    gpu_waits: int = 0
+    gpu_waited: float = 0.0
+
+    def waits(self, seconds: float) -> None:
+        """For a GPU, so long by now. One that waits no longer has waited as long as it was last known to; one that
+        waits less than before began anew."""
+        before = self.gpu_wait or 0.0
+        if seconds < before:
+            self.gpu_waits += 1
+            self.gpu_waited += before
+        self.gpu_wait = seconds
 
 
 @dataclass(eq=False)
@@ -75,6 +87,12 @@ class Objects(registry.Collector):
             release := _gauges(
                 "acaops_release_timestamp_seconds", "When the release that runs became Ready.", "name", "release"
             ),
+            gpu := _gauges(
+                "acaops_gpu_wait_seconds", "How long a replica has been waiting for a GPU; 0 where none does.", "name"
+            ),
+            waited := SummaryMetricFamily(
+                "acaops_gpu_waited_seconds", "Waits for a GPU that are over.", labels=("name",)
+            ),
         )
         for (kind, name), one in self.known.items():
             for condition, status in itertools.product(_CONDITIONS if one.conditions else (), _STATUSES):
@@ -90,6 +108,9 @@ class Objects(registry.Collector):
                 phases.add_metric((name, each), each == one.phase)
             if one.release:
                 release.add_metric((name, one.release[0]), one.release[1])
+            if one.gpu_wait is not None:
+                gpu.add_metric((name,), one.gpu_wait)
+                waited.add_metric((name,), count_value=one.gpu_waits, sum_value=one.gpu_waited)
         yield from families
 
 

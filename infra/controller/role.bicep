@@ -27,7 +27,10 @@ var kept = [
   'Microsoft.App/containerApps/read'
   'Microsoft.App/containerApps/write'
   'Microsoft.App/containerApps/listSecrets/action' // secrets are an array: others' are sent back as they are
+  'Microsoft.App/containerApps/getAuthToken/action' // the log of a container that fails
   'Microsoft.App/containerApps/revisions/read'
+  'Microsoft.App/containerApps/revisions/activate/action' // one that somebody stopped
+  'Microsoft.App/containerApps/revisions/deactivate/action' // what failed, or is superseded, gives its GPU back
   'Microsoft.App/containerApps/revisions/replicas/read'
 ]
 var deleted = prune ? [
@@ -49,6 +52,9 @@ resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
       {
         actions: concat(kept, deleted)
         notActions: []
+        dataActions: [
+          'Microsoft.App/containerApps/logstream/action'
+        ]
       }
     ]
     assignableScopes: [

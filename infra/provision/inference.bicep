@@ -125,6 +125,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
     workloadProfileName: profile
     configuration: {
       activeRevisionsMode: 'Single'
+      maxInactiveRevisions: 10
       ingress: {
         external: true
         targetPort: port
@@ -156,8 +157,10 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
               tcpSocket: {
                 port: port
               }
-              periodSeconds: 120 // ten failures: 20 minutes to load the model
-              failureThreshold: 10
+              initialDelaySeconds: 5
+              periodSeconds: 5 // 240 failures: 20 minutes to load the model
+              timeoutSeconds: 5
+              failureThreshold: 240
             }
             {
               type: 'Readiness'

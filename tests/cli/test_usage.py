@@ -25,15 +25,17 @@ from tests.cli.conftest import Command, Served, State
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
-    *("", "validate", "plan", "once", "run", "status", "reconcile", "delete", "settings", "import", "demo"),
+    *("", "validate", "plan", "once", "run", "status", "logs", "reconcile", "delete", "settings", "import", "demo"),
     *("local", "local up", "local down", "local reset"),
+    *("rollout", "rollout status", "rollout history", "rollout undo", "rollout retry"),
 ]
 
 
 def test_every_command_is_known_here() -> None:
     """So that a new one is tested for its help."""
-    top, below = (command(of) for of in (cli.app, cli.local))
-    assert {*top.commands, *(f"local {name}" for name in below.commands), ""} == set(COMMANDS)
+    below = {"local": command(cli.local), "rollout": command(cli.rollouts)}
+    listed = {f"{name} {verb}" for name, group in below.items() for verb in group.commands}
+    assert {*command(cli.app).commands, *listed, ""} == set(COMMANDS)
 
 
 def command(of: typer.Typer) -> core.TyperGroup:

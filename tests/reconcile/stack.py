@@ -44,7 +44,7 @@ def environment(**spec: Any) -> Json:
         "containerApps": {
             "environmentName": "env-one",
             "storageName": "mount",
-            "workloadProfiles": [{"name": "GPU", "type": "NC24-A100", "minimumCount": 0, "maximumCount": 2}],
+            "workloadProfiles": [{"name": "GPU", "type": "NC24-A100", "minimumCount": 0, "maximumCount": 8}],
         },
     }
     metadata = {"name": ENVIRONMENT[1]}

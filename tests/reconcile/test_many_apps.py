@@ -129,7 +129,8 @@ async def test_one_app_of_an_environment_is_written_at_a_time(tmp_path: Path) ->
 
 async def test_one_that_is_refused_holds_nobody_up(many: Sharing) -> None:
     """Its turn goes on to the next."""
-    many.stack.write(environment(), app(NAMES[0], resources={"cpu": 999, "memory": "1Gi"}), app(NAMES[1]))
+    odd = {"workloadProfileName": "Consumption", "resources": {"cpu": 0.3, "memory": "0.6Gi"}}
+    many.stack.write(environment(), app(NAMES[0], **odd), app(NAMES[1]))
     for _ in range(15):
         await many.one_round()
     assert many.stack.told()[0] == "Stalled"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.model import outcome
+from controller.status import summarize
 from infra.local_azure import clock, faults
 from tests.reconcile.stack import APP, ENVIRONMENT, Stack, app, environment, running
 
@@ -49,7 +50,8 @@ async def test_an_app_being_updated_by_somebody_is_waited_for(slow: Stack) -> No
     slow.write(environment(), app(scale=SCALED))
     written = slow.writes()
     await slow.one_pass(APP)
-    assert (written, slow.told()[:2]) == (slow.writes(), ("Reconciling", "Provisioning"))
+    assert (written, slow.told()[:2]) == (slow.writes(), ("Reconciling", "OperationInProgress"))
+    assert slow.requeues[APP] == summarize.Requeue("poll", 0.5)
     slow.local.time.advance(60)
     await slow.one_pass(APP)
     slow.local.time.advance(60)

@@ -28,11 +28,17 @@ SECRETS: dict[str, Any] = {
 JOIN = "Microsoft.App/managedEnvironments/join/action"
 """Documented: asked, beside the app's own write, of whoever puts an app into an environment."""
 
+LOG = "Microsoft.App/containerApps/logstream/action"
+"""Documented: a data action, asked of whoever reads the log stream of a container (built-in role Container Apps
+Operator)."""
+
 
 def action(method: str, path: str) -> str:
     """The Azure RBAC action that a request to ARM needs; POST: the last word of the path is what is done."""
     words = path.strip("/").split("/")
     assert words[0] == "subscriptions", path
+    if words[-1] == "logstream":
+        return LOG
     if "providers" not in words:
         resource = {2: "subscriptions", 4: "subscriptions/resourceGroups"}[len(words)]
         return f"Microsoft.Resources/{resource}/{VERBS[method]}"
@@ -56,8 +62,8 @@ def granted(**parameters: object) -> list[str]:
     group = bicep.Group("00000000-0000-0000-0000-000000000000", GROUP)
     role = bicep.deploy(bicep.read(ROLE), group=group, parameters={"principalId": "principal", **parameters})
     (permission,) = role.resource("role").body["properties"]["permissions"]
-    assert (permission["notActions"], permission.keys()) == ([], {"actions", "notActions"})
-    return [str(one) for one in permission["actions"]]
+    assert (permission["notActions"], permission.keys()) == ([], {"actions", "notActions", "dataActions"})
+    return [str(one) for one in (*permission["actions"], *permission["dataActions"])]
 
 
 @dataclass
@@ -90,8 +96,8 @@ async def in_a_group(root: Path) -> AsyncIterator[Stack]:
 
 
 async def built_and_kept(stack: Stack, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything is created; content, a secret, scale and quota change; drift is put right; both keys are rotated; a
-    revision crashes."""
+    """Everything is created; content, a secret, scale and quota change; drift is put right; both keys are rotated;
+    somebody stops the revision; one takes over from another beside it; one crashes."""
     monkeypatch.setenv("TEST_ROLE_KEYS", "one")
     stack.write(environment(), app(**SECRETS))
     await journal.converge(stack)
@@ -107,6 +113,11 @@ async def built_and_kept(stack: Stack, journal: Journal, monkeypatch: pytest.Mon
     stack.write(environment(storage=storage, tags={"team": "one"}), app(scale={"maxReplicas": 3}, **SECRETS))
     await journal.converge(stack)
     await rotate(stack, "key1", "key2")
+    await journal.converge(stack)
+    await stack.arm("POST", f"{(await stack.revisions())[-1]['id']}/deactivate")
+    await journal.converge(stack)
+    beside = {"rollout": {"strategy": "BlueGreen"}, "env": [{"name": "MODE", "value": "new"}]}
+    stack.write(environment(storage=storage), app(**beside))
     await journal.converge(stack)
     stack.write(environment(storage=storage), app(env=[{"name": "LOCAL_AZURE_SIMULATE", "value": "crash"}]))
     await journal.passes(stack, 6)

@@ -48,6 +48,7 @@ async def test_ignored_fields_are_left_to_others(stack: Stack) -> None:
     ]
     variables = [{"name": "LOG_LEVEL", "value": "info"}, {"name": "MODE", "value": "chat"}]
     spec = {"resources": HALF, "env": variables, "tags": {"team": "one"}, "ignore": ignore}
+    spec["ingress"] = {"sticky": False}
     stack.write(environment(), app(**spec))
     await stack.converge()
     assert (await stack.env())["LOG_LEVEL"] == "info"

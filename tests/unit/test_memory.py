@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from controller import health, memory
-from controller.model import desired, observed
-from controller.plan import actions
+from controller import diagnosis, memory
+from controller.model import desired, observed, outcome, releases
+from controller.model.conditions import Reason
+from controller.plan import actions, rollout
 from controller.sources import content, manifest
 from tests.unit.plan import wanted
 
-ROLLOUT = health.Rollout("r1", deadline=600, successes=0, streak=0)
+RUN = releases.Run("r1")
+TRIAL = memory.Trial(RUN, RUN, None, outcome.Done(), None, None, rollout.Course(RUN, "Single"))
 APP = observed.Resource({"id": "/app", "properties": {"latestRevisionName": "one"}})
 
 
@@ -49,7 +51,7 @@ def basis(app: observed.Resource | None = APP, environment: desired.Environment 
 def rest(known: memory.Memory, name: str = "chat", *, on: memory.Basis | None = None) -> None:
     on = on or basis()
     seen = observed.Workload(on.stack, on.app)
-    known.rest(name, on, seen=seen, plan=actions.Plan(()), by=ROLLOUT)
+    known.rest(name, on, seen=seen, plan=actions.Plan(()), by=TRIAL)
 
 
 def spared(known: memory.Memory, name: str = "chat", *, on: memory.Basis | None = None) -> bool:
@@ -132,3 +134,15 @@ def test_one_that_stirs_does_not_rest(known: memory.Memory) -> None:
     known.stir("chat")
     known.stir("chat")
     assert known.resting("chat", basis()) is None
+
+
+def test_that_memory_ran_out_is_remembered(known: memory.Memory) -> None:
+    """Restarts hide it; another revision has causes of its own."""
+    ended = diagnosis.Cause(Reason.COMMAND_FAILED, "it ends", (), assumed=False)
+    killed = diagnosis.Cause(Reason.OUT_OF_MEMORY, "it needs more", (), assumed=False)
+    assert known.cause("/r1", None) is None
+    assert known.cause("/r1", ended) is ended
+    assert known.cause("/r1", killed) is killed
+    assert known.cause("/r1", ended) is killed
+    assert known.cause("/r1", None) is None
+    assert known.cause("/r2", ended) is ended

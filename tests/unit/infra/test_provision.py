@@ -107,7 +107,8 @@ def created_app(deployment: bicep.Deployment, ids: identity.Ids) -> Mapping[str,
     """What acaops sends for an InferenceApp without content on that stack."""
     seen = observed.Workload(stack(deployment, ids), published=observed.Published())
     nothing = workload.Release(content.Content((), ()), {})
-    plan, _ = planner.app(app(), stands_on=ENVIRONMENT, scope=SCOPE, ids=ids, seen=seen, release=nothing, now=NOW)
+    one = planner.subject(app(), stands_on=ENVIRONMENT, scope=SCOPE, ids=ids, seen=seen, release=nothing, now=NOW)
+    plan = planner.app(one, scope=SCOPE, course=one.course(None))
     (body,) = (step.action.body for step in plan.steps if step.action and step.kind is Kind.APP)
     assert body is not None
     return body
@@ -178,7 +179,8 @@ def test_app_is_adopted_by_command_release_and_tags() -> None:
         stack(deployment, ids), app=live(deployment, "app", resource_id=ids.app(name)), published=observed.Published()
     )
     nothing = workload.Release(content.Content((), ()), {})
-    plan, _ = planner.app(wanted, stands_on=ENVIRONMENT, scope=SCOPE, ids=ids, seen=seen, release=nothing, now=NOW)
+    one = planner.subject(wanted, stands_on=ENVIRONMENT, scope=SCOPE, ids=ids, seen=seen, release=nothing, now=NOW)
+    plan = planner.app(one, scope=SCOPE, course=one.course(None))
     (write,) = (step.action for step in plan.steps if step.action)
     container = f"properties.template.containers[{name}]"
     assert paths(write.changes) == {

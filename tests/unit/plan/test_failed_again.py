@@ -123,7 +123,7 @@ def test_an_app_gets_all_that_is_owned_again() -> None:
     assert (verb, reason) == ("Update", "failed")
     assert set(body) == {"identity", "properties"}
     assert set(body["properties"]) == {"workloadProfileName", "configuration", "template"}
-    assert set(body["properties"]["configuration"]) == {"activeRevisionsMode", "ingress"}
+    assert set(body["properties"]["configuration"]) == {"activeRevisionsMode", "ingress", "maxInactiveRevisions"}
     assert [one["name"] for one in body["properties"]["template"]["containers"]] == ["side", "phi3"]
     assert body["properties"]["template"]["revisionSuffix"] is None
 

@@ -159,7 +159,11 @@ def test_what_is_made_anew_is_made_whole() -> None:
         (f"{CONTAINER}/env/A", {"env": [{"name": "A", "value": "1"}]}, {"env": [{"name": "A", "value": "2"}]}),
         (f"{CONTAINER}/env/A", {"env": [{"name": "A", "value": "1"}]}, {"env": []}),
         ("/tags/team", {"tags": {"team": "a"}}, {"tags": {"team": "b"}}),
-        (f"{CONTAINER}/resources/cpu", {"resources": {"cpu": 1}}, {"resources": {"cpu": 2}}),
+        (
+            f"{CONTAINER}/resources/cpu",
+            {"resources": {"cpu": 1, "memory": "9Gi"}},
+            {"resources": {"cpu": 2, "memory": "9Gi"}},
+        ),
     ],
 )
 def test_changing_it_alone_changes_nothing(pointer: str, one: dict[str, Any], other: dict[str, Any]) -> None:

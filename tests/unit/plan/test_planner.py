@@ -45,21 +45,23 @@ def test_owner_and_release_of_an_object() -> None:
     """The owner tag names inventory, kind and object; the release is the one the template will say."""
     app, at = wanted.app(), wanted.ids()
 
-    plan, release = planner.app(
+    seen = wanted.workload_of(None)
+    one = planner.subject(
         app,
         stands_on=wanted.environment(),
         scope=wanted.SCOPE,
         ids=at,
-        seen=wanted.workload_of(None),
+        seen=seen,
         release=wanted.release(),
         now=wanted.NOW,
     )
+    plan = planner.app(one, scope=wanted.SCOPE, course=one.course(None))
 
     assert str(wanted.SCOPE.owner(app)) == "prod/InferenceApp/phi3-chat"
     action = plan.steps[1].ready
     assert action is not None
     assert action.verb == "Create"
-    assert release == template.release_of(action.body["properties"]["template"])
+    assert one.run.release == template.release_of(action.body["properties"]["template"])
     assert action.body["location"] == "West US 3"
     assert action.body["properties"]["environmentId"] == at.environment
     assert action.body["tags"].keys() == {tags.OWNER, tags.ORIGIN, tags.APPLIED, tags.COMMIT, tags.DELETION}

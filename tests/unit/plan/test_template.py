@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from controller.model import content, desired, tags
-from controller.plan import bodies, template
+from controller.model import content, desired, releases, tags
+from controller.plan import bodies, machines, template
 from tests.unit.plan import wanted
 
 OWNER = tags.Owner("prod", "InferenceApp", "phi3-chat")
@@ -26,8 +26,11 @@ def rendered(app: desired.InferenceApp, **given: Any) -> dict[str, Any]:
         "owner": OWNER,
         "files": wanted.CONTENT,
         "stored": {"api-keys": "api-keys-01234567"},
+        "resources": machines.resources(app, wanted.environment()),
     }
-    return template.template(app, **facts | given)
+    body = template.template(app, **facts | given)
+    name = template.release(app, body, digest=(facts | given)["files"].digest)
+    return template.named(body, releases.Run(name))
 
 
 def released(app: desired.InferenceApp, **given: Any) -> str:
@@ -64,32 +67,6 @@ def test_a_template_says_all_the_spec_says() -> None:
     }
     assert body["terminationGracePeriodSeconds"] == 90
     assert "revisionSuffix" not in body
-
-
-@pytest.mark.parametrize(("budget", "period"), [("1s", 1), ("10s", 1), ("61s", 7), ("20m", 120), ("40m", 240)])
-def test_the_startup_budget_is_the_probes_patience(budget: str, period: int) -> None:
-    """Ten failures, the most the service allows, are never fewer seconds than the budget."""
-    startup, readiness, liveness = template.probes(wanted.app(startupBudget=budget))
-
-    assert (startup["type"], startup["periodSeconds"], startup["failureThreshold"]) == ("Startup", period, 10)
-    assert (readiness["type"], liveness["type"]) == ("Readiness", "Liveness")
-
-
-@pytest.mark.parametrize(
-    ("rollout", "asked"),
-    [
-        ({}, {"tcpSocket": {"port": 7860}, "httpGet": None}),
-        (
-            {"check": {"path": "/readyz"}},
-            {"tcpSocket": None, "httpGet": {"path": "/readyz", "port": 7860, "scheme": "HTTP"}},
-        ),
-    ],
-)
-def test_readiness_asks_what_the_check_asks(rollout: dict[str, Any], asked: dict[str, Any]) -> None:
-    """And never in two ways at once, whatever the live probe did."""
-    readiness = template.probes(wanted.app(rollout=rollout))[1]
-
-    assert {key: readiness[key] for key in asked} == asked
 
 
 def test_what_is_kept_isn_t_said() -> None:
@@ -163,8 +140,9 @@ def test_a_release_is_stable() -> None:
     """Neither key order, nor where the files lie, nor the process counts; an upgrade of acaops rolls nothing."""
     moved = content.Content((replace(wanted.FILE, source=Path("/elsewhere"), size=6),), ("inference",))
 
-    assert template.release({"a": 1, "b": {"c": 2, "d": 3}}, digest="x") == "5e2de5eb93f89d8e"
-    assert template.release({"a": 1, "b": 2}, digest="x") == template.release({"b": 2, "a": 1}, digest="x")
+    app = wanted.app()
+    assert template.release(app, {"a": 1, "b": {"c": 2, "d": 3}}, digest="x") == "5e2de5eb93f89d8e"
+    assert template.release(app, {"a": 1, "b": 2}, digest="x") == template.release(app, {"b": 2, "a": 1}, digest="x")
     assert released(wanted.app(), files=moved) == released(wanted.app())
 
 
@@ -198,19 +176,40 @@ def test_a_secret_is_stored_under_a_name_of_its_value() -> None:
 
 
 def test_the_configuration_holds_what_is_owned() -> None:
-    """Single revision mode, the ingress, all traffic to the latest; secrets only where there are any."""
+    """The ingress and how many old revisions are kept; secrets only where there are any. Mode and traffic are the
+    rollout's."""
     app = wanted.app(ingress={"external": False, "targetPort": 8000})
 
     bare = template.configuration(app, secrets={}, app_id=APP_ID)
     kept = template.configuration(app, secrets={"a": SecretStr("x")}, app_id=APP_ID)
 
-    assert bare == {
-        "activeRevisionsMode": "Single",
-        "ingress": {"external": False, "targetPort": 8000, "traffic": [{"weight": 100, "latestRevision": True}]},
-    }
+    assert bare == {"ingress": {"external": False, "targetPort": 8000}, "maxInactiveRevisions": 10}
     assert kept["secrets"] == [
         {"name": template.secret_name("a", SecretStr("x"), app_id=APP_ID), "value": SecretStr("x")}
     ]
+
+
+def test_the_number_of_old_revisions_may_be_left_to_others() -> None:
+    """null."""
+    assert "maxInactiveRevisions" not in template.configuration(
+        wanted.app(revisionHistory=None), secrets={}, app_id=APP_ID
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "sessions"),
+    [
+        ({}, "as it is"),
+        ({"scale": {"maxReplicas": 2}}, {"affinity": "sticky"}),
+        ({"ingress": {"sticky": True}}, {"affinity": "sticky"}),
+        ({"scale": {"maxReplicas": 2}, "ingress": {"sticky": False}}, None),
+        ({"rollout": {"strategy": "BlueGreen"}}, None),
+    ],
+)
+def test_several_replicas_keep_their_clients(spec: dict[str, Any], sessions: object) -> None:
+    """Unless the app keeps no sessions; Azure can't do it where two revisions run side by side."""
+    made = template.configuration(wanted.app(**spec), secrets={}, app_id=APP_ID)
+    assert made["ingress"].get("stickySessions", "as it is") == sessions
 
 
 def test_the_applied_digest_follows_a_secrets_name_not_its_value() -> None:

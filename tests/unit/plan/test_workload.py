@@ -98,7 +98,8 @@ def test_a_revision_by_the_revisions_spelling() -> None:
     ("spec", "parts"),
     [
         ({"image": "docker.io/other:1"}, {"template"}),
-        ({"workloadProfileName": "T4"}, {"workloadProfileName"}),
+        ({"workloadProfileName": "T4", "resources": {"cpu": 24, "memory": "220Gi"}}, {"workloadProfileName"}),
+        ({"workloadProfileName": "Consumption"}, {"workloadProfileName", "template"}),
         ({"ingress": {"external": False}}, {"configuration"}),
         ({"ingress": {"targetPort": 8000}}, {"configuration", "template"}),
         ({"tags": {"team": "chat"}}, set()),
@@ -382,6 +383,21 @@ def test_an_operation_in_flight_holds_the_update() -> None:
 
     assert isinstance(step.blocked, outcome.InProgress)
     assert step.action is not None
+
+
+@pytest.mark.parametrize(("written", "since"), [("2026-11-20T08:15:20Z", " since 2026-11-20T08:15:20Z"), (None, "")])
+def test_a_newer_state_waits_for_an_operations_end(written: str | None, since: str) -> None:
+    """Eagerly, and says since when there is something to wait for; without one nobody hurries."""
+    made = wanted.created(wanted.app())
+    busy = wanted.with_properties(made, provisioningState="InProgress")
+    busy = observed.Resource({**busy.body, "systemData": {"lastModifiedAt": written} if written else {}})
+    blocked = steps(wanted.app(image="b"), wanted.workload_of(busy))[1].blocked
+    assert isinstance(blocked, outcome.InProgress)
+    assert (blocked.reason, blocked.awaited) == (Reason.OPERATION_IN_PROGRESS, True)
+    assert blocked.message == f"containerApp {made.name} is InProgress{since}; what is newer waits for its end"
+    unhurried = steps(wanted.app(), wanted.workload_of(busy))[1].blocked
+    assert isinstance(unhurried, outcome.InProgress)
+    assert not unhurried.awaited
 
 
 def test_out_of_bounds_nothing_is_written() -> None:

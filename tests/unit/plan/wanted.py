@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from controller.model import content, desired, identity, kinds, observed
-from controller.plan import actions, planner, workload
+from controller.plan import actions, planner, rollout, workload
 from tests.unit import answers
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
@@ -134,10 +134,12 @@ def plan_app(
     made: workload.Release | None = None,
     scope: planner.Scope = SCOPE,
     now: datetime = NOW,
+    judged: rollout.Judged | None = None,
 ) -> actions.Plan:
     one = environment()
     made = made or release()
-    return planner.app(wanted, stands_on=one, scope=scope, ids=ids(one), seen=seen, release=made, now=now)[0]
+    subject = planner.subject(wanted, stands_on=one, scope=scope, ids=ids(one), seen=seen, release=made, now=now)
+    return planner.app(subject, scope=scope, course=subject.course(judged))
 
 
 def answered_app(sent: Mapping[str, Any], *, name: str = "phi3") -> observed.Resource:
@@ -155,6 +157,9 @@ def answered_app(sent: Mapping[str, Any], *, name: str = "phi3") -> observed.Res
         **config["ingress"],
         "traffic": [{k: v for k, v in one.items() if v} for one in config["ingress"]["traffic"]],
         "transport": "Auto",
+    }
+    body["properties"]["configuration"] |= {
+        key: config[key] for key in ("activeRevisionsMode", "maxInactiveRevisions") if key in config
     }
     template = properties["template"]
     for container in template["containers"]:

@@ -100,6 +100,21 @@ def test_an_unknown_workload_profile_is_refused(state: Path) -> None:
     ]
 
 
+def test_what_no_machine_holds_is_refused(state: Path) -> None:
+    """At the resources, which only the Environment's profile makes too large; another profile may hold them."""
+    environment(state, "west")
+    resources = "  resources: {cpu: 24, memory: 440Gi}\n"
+    app(state, "a", more=resources)
+    app(state, "b", more=f"  appName: other\n  workloadProfileName: Consumption\n{resources}")
+
+    large, small = problems(state)
+    assert large == (
+        "state/a.yaml:8:14: spec.resources: cpu 24, memory 440Gi: don't fit workload profile GPU (NC24-A100), whose "
+        "machines have 24 cores, 220 GiB, 1 GPU; set at most {cpu: 24, memory: 220Gi} or name a larger profile"
+    )
+    assert small.startswith("state/b.yaml:10:14: spec.resources: ")
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [

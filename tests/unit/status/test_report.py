@@ -97,16 +97,27 @@ def test_a_commit_is_applied_once_it_is_ready(statuses: store.Store, told: metri
     assert (status(statuses).attempted, status(statuses).applied) == (later, COMMIT)
 
 
-@pytest.mark.parametrize(
-    ("verdict", "entered"), [(DONE, ["Ready"]), (STALLED, ["Failed"]), (WORKING, []), (WAITING, [])]
-)
+@pytest.mark.parametrize(("verdict", "entered"), [(DONE, ["Ready"]), (STALLED, []), (WORKING, []), (WAITING, [])])
 def test_a_release_enters_the_history_when_it_is_decided(
     statuses: store.Store, told: metrics.Metrics, verdict: outcome.Outcome, entered: list[str]
 ) -> None:
-    """Ready or failed, not on its way."""
+    """Ready, not on its way, nor held up by something else."""
     report.tell(statuses, told, passed(step(verdict)))
 
     assert [one.result for one in status(statuses).history] == entered
+
+
+def test_a_failed_release_enters_the_history(statuses: store.Store, told: metrics.Metrics) -> None:
+    """With what was found; it stays in the status while another one serves in its place."""
+    found = store.Failure("r2", "a--2", "CommandFailed", "it ends", ("exit code 1",), ("line",), NOW, rejected=True)
+    report.tell(statuses, told, passed(step(DONE)))
+    report.tell(statuses, told, replace(passed(step(WORKING), minutes=1), failure=found))
+    report.tell(statuses, told, passed(step(STALLED), minutes=2))
+
+    entries = [(one.release, one.result, one.message) for one in status(statuses).history]
+    assert entries == [("r1", "Ready", entries[0][2]), ("r2", "Failed", "it ends")]
+    assert status(statuses).failure == found
+    assert status(statuses).release == "r1"
 
 
 @pytest.mark.parametrize(
@@ -227,3 +238,12 @@ def test_waiting_for_another_step_is_no_error(statuses: store.Store, told: metri
     """Nearly every first pass waits; nothing went wrong."""
     report.tell(statuses, told, passed(step(outcome.Waiting("DependencyNotReady", "waits"))))
     assert status(statuses).last_error is None
+
+
+def test_the_wait_for_a_gpu_is_counted(statuses: store.Store, told: metrics.Metrics) -> None:
+    """As long as it lasts."""
+    waiting = outcome.InProgress(Reason.NO_CAPACITY, "no GPU is free", NOW - timedelta(seconds=58))
+    for verdict, seconds in ((waiting, 60.0), (outcome.InProgress(Reason.NO_CAPACITY, "?"), 0.0), (DONE, 0.0)):
+        report.tell(statuses, told, passed(step(verdict)))
+        lines = told.exposition().decode().splitlines()
+        assert f'acaops_gpu_wait_seconds{{name="phi3-chat"}} {seconds}' in lines

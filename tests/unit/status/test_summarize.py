@@ -120,6 +120,8 @@ def test_the_time_of_change_is_kept_while_the_status_is() -> None:
 def test_work_in_progress_is_polled_by_its_age(age: float | None, after: float) -> None:
     """A tenth of the age, from 1 to 15 seconds, also for a clock that runs ahead; a third of one at first."""
     since = None if age is None else NOW - timedelta(seconds=age)
+    awaited = outcome.InProgress(Reason.OPERATION_IN_PROGRESS, "m", since, awaited=True)
+    assert fold(awaited).requeue == Requeue("poll", 0.5)
     polled = fold(outcome.InProgress(Reason.PROVISIONING, "m", since)).requeue
     assert polled == Requeue("poll", after)
 

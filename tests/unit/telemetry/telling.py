@@ -21,6 +21,7 @@ def tell_everything(metrics: Metrics) -> None:
     metrics.drifted(*APP)
     metrics.rollout(APP[1], WORKING)
     metrics.released(APP[1], "r1", timestamp=122.0)
+    metrics.gpu_waiting(*APP, seconds=30.0)
     metrics.requested("containerApps", "PATCH", "429", seconds=0.1, throttled=True)
     metrics.fetched("error")
     metrics.loaded(problems=2)

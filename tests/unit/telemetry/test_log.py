@@ -248,3 +248,46 @@ def test_tracebacks_are_masked_and_show_no_locals(form: log.Form) -> None:
     assert shown.count(f"ValueError: SharedKey acct:{log.MASK}") == 2
     assert STORAGE_KEY not in shown
     assert hidden_local not in shown.replace(f'hidden_local = "{hidden_local}"', "")
+
+
+@pytest.mark.parametrize(
+    ("value", "line", "safe"),
+    [
+        ("correct-horse", "said correct-horse, twice: correct-horse", f"said {log.MASK}, twice: {log.MASK}"),
+        ("correct-horse\n", "said correct-horse", f"said {log.MASK}"),
+        ("key-one-one,key-two-two", "GET /?k=key-two-two", f"GET /?k={log.MASK}"),
+        ("-----BEGIN-----\nMIIEvQIBADAN\n-----END-----", "MIIEvQIBADAN", log.MASK),
+        ('with "quotes" in it', '{"key": "with \\"quotes\\" in it"}', f'{{"key": "{log.MASK}"}}'),
+        ("with/slash and+plus", "?sent=with%2Fslash%20and%2Bplus", f"?sent={log.MASK}"),
+        ("schlüssel-wort", '"schl\\u00fcssel-wort"', f'"{log.MASK}"'),
+        ("on", "moving on, monday: on", f"moving {log.MASK}, monday: {log.MASK}"),
+        ("", "nothing", "nothing"),
+        ("   ", "a   b", "a   b"),
+    ],
+)
+def test_what_an_app_printed_is_shown_without_its_secrets(value: str, line: str, safe: str) -> None:
+    """In whichever form they were printed; a short one only where it stands by itself."""
+    assert log.redacted([line], secrets=[SecretStr(value)]) == (safe,)
+
+
+@pytest.mark.parametrize(
+    ("line", "safe"),
+    [
+        (f"AccountKey={STORAGE_KEY}", f"AccountKey={log.MASK}"),
+        ("API_KEY=abcdef123", f"API_KEY={log.MASK}"),
+        ('{"password": "abcdef123"}', f'{{"password": "{log.MASK}"}}'),
+        ("pad_token_id: 32000, eos_token: </s>", "pad_token_id: 32000, eos_token: </s>"),
+        (f"hf_{'a1' * 17}", log.MASK),
+        ("task-oriented-and-very-long", "task-oriented-and-very-long"),
+    ],
+)
+def test_what_looks_like_a_secret_is_masked_too(line: str, safe: str) -> None:
+    """Nobody knows what an app was given by other ways."""
+    assert log.redacted([line], secrets=[]) == (safe,)
+
+
+def test_of_a_log_the_end_is_kept() -> None:
+    """A hundred lines, none too long, and a secret at the cut is no longer there."""
+    found = log.redacted([*map(str, range(150)), "x" * 995 + "correct-horse"], secrets=[SecretStr("correct-horse")])
+    assert (len(found), found[0]) == (100, "51")
+    assert found[-1] == f"{'x' * 995}{log.MASK[:4]}…"

@@ -148,6 +148,16 @@ def test_one_release_runs(metrics: Metrics) -> None:
     assert of(metrics, "acaops_release_timestamp_seconds", "release") == {"r2": 140}
 
 
+def test_waits_for_a_gpu(metrics: Metrics) -> None:
+    """The one under way, and of those that are over how many and how long; one known to be shorter is another one."""
+    assert of(metrics, "acaops_gpu_wait_seconds", "name") == {}
+    for seconds in (0.0, 15.0, 60.0, 0.0, 0.0, 40.0, 5.0):
+        metrics.gpu_waiting(*APP, seconds=seconds)
+    assert of(metrics, "acaops_gpu_wait_seconds", "name") == {NAME: 5}
+    assert of(metrics, "acaops_gpu_waited_seconds_count", "name") == {NAME: 2}
+    assert of(metrics, "acaops_gpu_waited_seconds_sum", "name") == {NAME: 100}
+
+
 def test_drift_is_counted_by_object(metrics: Metrics) -> None:
     """From 0, so that the first one shows as an increase."""
     metrics.told(*APP, current=[READY])
