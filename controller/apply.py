@@ -18,7 +18,7 @@ from controller.cloud import port
 from controller.model import content, observed, outcome, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
-from controller.plan import actions, template
+from controller.plan import actions, steps, template
 from controller.telemetry import log as logs
 
 log = structlog.get_logger()
@@ -37,6 +37,9 @@ KEPT = 10
 
 SIDE_BY_SIDE = 8
 """Files written to a share at a time."""
+
+PLAIN = (steps.MISSING, steps.CHANGED)
+"""Reasons that go without saying."""
 
 Pack = Callable[[Path], None]
 """Writes the content bundle to a path."""
@@ -89,7 +92,8 @@ def _begun(step: actions.Step, action: actions.Action) -> outcome.Outcome:
         doing = "started" if action.verb == "Activate" else "stopped"
         return outcome.InProgress(Reason.ROLLING_OUT, f"revision {step.name} is being {doing}: {action.reason}")
     doing = "being created" if action.verb == "Create" else "being updated"
-    return outcome.InProgress(Reason.PROVISIONING, f"{step.kind.label} {step.name} is {doing}")
+    why = "" if action.reason in PLAIN else f": {action.reason}"
+    return outcome.InProgress(Reason.PROVISIONING, f"{step.kind.label} {step.name} is {doing}{why}")
 
 
 async def _registered(step: actions.Step, verdict: outcome.Outcome, cloud: port.Cloud) -> outcome.Outcome:

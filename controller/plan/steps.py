@@ -12,9 +12,9 @@ from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.plan import actions, bodies, diff
 
-ADOPTED, CHANGED, DRIFT, FAILED = "adopted", "changed", "drift", "failed"
-"""Reasons of updates: what was found and isn't ours yet; the desired state changed; somebody else changed what is ours;
-the last operation failed."""
+MISSING, ADOPTED, CHANGED, DRIFT, FAILED = "missing", "adopted", "changed", "drift", "failed"
+"""Reasons of writes: there is nothing yet; what was found isn't ours yet; the desired state changed; somebody else
+changed what is ours; the last operation failed."""
 
 RESEND_AFTER = timedelta(seconds=600)
 """How old a failure is before the same is sent again."""
@@ -24,7 +24,7 @@ def step(kind: Kind, resource_id: str, wanted: bodies.Wanted, live: observed.Res
     """The step for a resource without tags of ours."""
     made = actions.Step(kind, resource_id.rsplit("/", 1)[-1], resource_id)
     if live is None:
-        return replace(made, action=actions.Action("Create", "missing", body=wanted.create))
+        return replace(made, action=actions.Action("Create", MISSING, body=wanted.create))
     found = diff.changes(wanted.owned, live.body)
     if found:
         made = replace(made, action=actions.Action("Update", CHANGED, found, diff.patch(wanted.owned, live.body)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.local_azure import clock
+from infra.local_azure import clock, faults
 from infra.local_azure.scenario import Rule
 from tests.reconcile.stack import APP, Stack, app, environment, running
 from tests.situations.aged import aged, minutes, serving
@@ -86,6 +86,17 @@ async def test_what_is_the_releases_doing(built: Stack, rule: Rule, cause: str, 
     assert (failure.cause, failure.rejected) == (cause, True)
     assert words in "\n".join((failure.message, *failure.evidence))
     assert await serving(built) == old == built.status().release
+
+
+async def test_what_nobody_recognises(built: Stack) -> None:
+    """Past the deadline, without a word from anybody: it is rejected all the same, and said to be unknown."""
+    old = await serving(built)
+    built.local.server.scenario.play(Rule("hang", image="*:bad"))
+    built.local.server.faults.rules.append(faults.Rule(r"/replicas$", "GET", does="absent"))
+    built.write(environment(), app(**BAD))
+    await minutes(built, DEADLINE + 6, until=lambda: "was rejected" in built.message())
+    assert built.told()[:2] == ("Stalled", "Unknown")
+    assert await serving(built) == old
 
 
 async def test_a_model_that_is_not_there(tmp_path: Path) -> None:
