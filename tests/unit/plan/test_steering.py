@@ -160,3 +160,24 @@ def test_a_canary_step_is_on_record() -> None:
     )
     last = planned(canary, later, good)["app"].ready
     assert last.body["tags"][tags.ROLLOUT] is None
+
+
+def test_a_change_of_mode_leaves_the_template() -> None:
+    """It waits for the next pass."""
+    app = wanted.created(OLD)
+    other = wanted.app(rollout={"strategy": "BlueGreen"}, image="b")
+    action = planned(other, rolled_out(revision(app, "r1"), app=app))["app"].ready
+    assert action.reason == "revision mode Single becomes Multiple"
+    assert action.body["properties"].keys() == {"configuration"}
+
+
+def test_what_is_to_serve_is_judged_by_a_revision() -> None:
+    """The wanted release, or what was gone back to from it."""
+    old, new = wanted.created(OLD), wanted.created(NEW)
+    run = template.run_of(new.properties["template"])
+    for told, serving, name in (({}, new, "r2"), ({tags.REJECTED: f"{run}:OutOfMemory"}, old, None)):
+        live = observed.Resource({**new.body, "tags": {**new.tags, **told}})
+        seen = rolled_out(revision(old, "r1"), revision(new, "r2"), app=live)
+        one = wanted.subject(NEW, seen)
+        assert one.serving == template.run_of(serving.properties["template"])
+        assert (one.candidate.name if one.candidate else None) == name

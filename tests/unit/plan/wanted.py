@@ -127,6 +127,20 @@ def release(secrets: Mapping[str, str] | None = None, *, files: content.Content 
     return workload.Release(files, {name: SecretStr(value) for name, value in (secrets or {}).items()})
 
 
+def subject(
+    wanted: desired.InferenceApp,
+    seen: observed.Workload,
+    *,
+    made: workload.Release | None = None,
+    scope: planner.Scope = SCOPE,
+    now: datetime = NOW,
+) -> workload.App:
+    one = environment()
+    return planner.subject(
+        wanted, stands_on=one, scope=scope, ids=ids(one), seen=seen, release=made or release(), now=now
+    )
+
+
 def plan_app(
     wanted: desired.InferenceApp,
     seen: observed.Workload,
@@ -136,10 +150,8 @@ def plan_app(
     now: datetime = NOW,
     judged: rollout.Judged | None = None,
 ) -> actions.Plan:
-    one = environment()
-    made = made or release()
-    subject = planner.subject(wanted, stands_on=one, scope=scope, ids=ids(one), seen=seen, release=made, now=now)
-    return planner.app(subject, scope=scope, course=subject.course(judged))
+    one = subject(wanted, seen, made=made, scope=scope, now=now)
+    return planner.app(one, scope=scope, course=one.course(judged))
 
 
 def answered_app(sent: Mapping[str, Any], *, name: str = "phi3") -> observed.Resource:
