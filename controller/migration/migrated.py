@@ -112,6 +112,8 @@ def finished(environment: Json, app: Json, *, contents: Iterable[tuple[Path, str
     for one in (environment, app):
         _check(one, told)
     app["spec"]["workloadProfileName"] = _profile(environment, str(app["spec"]["workloadProfileName"]), told)
+    if _one_machine(environment, app["spec"]["workloadProfileName"]):
+        app["spec"]["rollout"] = {"strategy": "Recreate"}
     told.end()
     return Migrated(environment, app, tuple(contents), tuple(told.notes), tuple(told.warnings))
 
@@ -123,6 +125,12 @@ def _profile(environment: Json, wanted: str, told: Told) -> str:
     if found is None:
         told.refuse("workloadProfileName", f"{wanted} is no workload profile that acaops knows")
     return found or wanted
+
+
+def _one_machine(environment: Json, profile: str) -> bool:
+    """Whether there is no room for a second revision."""
+    listed = environment["spec"]["containerApps"]["workloadProfiles"]
+    return any(one["name"] == profile and one.get("maximumCount") == 1 for one in listed)
 
 
 def _check(document: Json, told: Told) -> None:
@@ -160,7 +168,8 @@ def _profiles(live: Iterable[Mapping[str, Any]], told: Told) -> Iterable[Json]:
             if counts["maximumCount"] == 1:
                 told.warnings.append(
                     f"workload profile {one['name']} has one machine, and a rollout needs a second one while the old "
-                    "revision still runs; raise maximumCount if the quota allows it"
+                    "revision still runs: the strategy is Recreate, which stops that first; raise maximumCount and take "
+                    "it out, if the quota allows it"
                 )
         elif str(one["type"]).startswith(f"{desired.SERVERLESS}-"):
             yield one

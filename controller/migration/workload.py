@@ -63,8 +63,9 @@ def read(name: str, body: Body, told: Told) -> Found | None:
             "cpu": _said(_object(container, "resources"), "cpu", (int, float), told),
             "memory": _said(_object(container, "resources"), "memory", str, told),
         },
-        "ingress": _ingress(config, told),
+        "ingress": _ingress(config, told) | _sessions(config, _object(template, "scale")),
         "probes": "Keep",
+        "revisionHistory": None,
         "scale": _scale(_object(template, "scale"), told),
         "terminationGracePeriod": _grace(template, told),
     }
@@ -187,6 +188,14 @@ def _ingress(config: Body, told: Told) -> Json:
         told.refuse("targetPort", f"the ingress has the target port {port!r}; set the one the app listens on")
     _single(config, ingress, told)
     return {"external": ingress.get("external") or False, "targetPort": port}
+
+
+def _sessions(config: Body, scale: Body) -> Json:
+    """As they are, where several replicas would get them by default."""
+    if scale.get("maxReplicas") == 1:
+        return {}
+    affinity = _object(_object(config, "ingress"), "stickySessions").get("affinity")
+    return {"sticky": str(affinity).lower() == "sticky"}
 
 
 def _single(config: Body, ingress: Body, told: Told) -> None:

@@ -76,6 +76,10 @@ class Exactly:
     before: str | None
     after: str
 
+    def over(self, live: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The merge patch that puts it in the place of `live`."""
+        return {**dict.fromkeys(live or {}), **self.value}
+
 
 def changes(wanted: Mapping[str, Any], live: Mapping[str, Any], *, path: str = "") -> tuple[actions.Change, ...]:
     """Every owned field whose live value means something else."""
@@ -95,7 +99,7 @@ def patch(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             body[key] = patch(value, there if isinstance(there, Mapping) else {})
         elif isinstance(value, Exactly):
-            body[key] = {**dict.fromkeys(there or {}), **value.value}
+            body[key] = value.over(there)
         else:
             body[key] = merged(value, there, key=key)
     return body
@@ -103,10 +107,14 @@ def patch(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
 
 def whole(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
     """The merge patch of everything owned, whether it differs or not."""
-    return {
-        key: whole(value, live.get(key) or {}) if isinstance(value, Mapping) else merged(value, live.get(key), key=key)
-        for key, value in wanted.items()
-    }
+    body: dict[str, Any] = {}
+    for key, value in wanted.items():
+        there = live.get(key)
+        if isinstance(value, Exactly):
+            body[key] = value.over(there)
+        else:
+            body[key] = whole(value, there or {}) if isinstance(value, Mapping) else merged(value, there, key=key)
+    return body
 
 
 def merged(wanted: Any, live: Any, *, key: str = "") -> Any:

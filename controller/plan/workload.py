@@ -240,7 +240,8 @@ def _all(whole: bodies.Wanted, *, live: observed.Resource) -> Mapping[str, Any]:
     properties = whole.owned["properties"]
     config = {name: part for name, part in properties["configuration"].items() if name != "secrets"}
     sent = diff.whole({**whole.owned, "properties": {**properties, "configuration": config}}, live.body)
-    sent["properties"]["template"]["revisionSuffix"] = None
+    if "template" in sent["properties"]:
+        sent["properties"]["template"]["revisionSuffix"] = None
     return sent
 
 

@@ -29,7 +29,7 @@ def repository(state: State, acaops: Command, tmp_path: Path) -> State:
 def test_plan_of_a_commit(acaops: Command, azure: Served, repository: State, tmp_path: Path) -> None:
     """What it would change, whatever the work tree has: nothing is written, there or here."""
     assert acaops("once", repository.folder).exit_code == 0
-    repository.change("maxReplicas: 1", "maxReplicas: 3")
+    repository.change("minReplicas: 1", "minReplicas: 0")
     git(tmp_path, "commit", "-qam", "two")
     repository.write("{")
     written = azure.writes
@@ -42,7 +42,7 @@ def test_plan_of_a_commit(acaops: Command, azure: Served, repository: State, tmp
     changes = {
         one["path"]: (one["before"], one["after"]) for one in json.loads(two.stdout)["InferenceApp/chat"][-1]["changes"]
     }
-    assert changes["properties.template.scale.maxReplicas"] == (1, 3), changes
+    assert changes["properties.template.scale.minReplicas"] == (1, 0), changes
     assert azure.writes == written
     assert repository.file.read_text() == "{"
     assert acaops("plan", repository.folder).exit_code == 1

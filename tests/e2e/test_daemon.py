@@ -93,7 +93,8 @@ async def test_it_follows_the_folder_without_a_failed_request(
             planned = await plan(Folder(tmp_path / "twin", model="two", max_replicas=2), env=env)
             folder.describe(max_replicas=2)
             third = await daemon.ready(release_other_than=second["release"])
-            assert planned == ["properties.template.scale.maxReplicas: 1 -> 2"]
+            sticky = "properties.configuration.ingress.stickySessions.affinity: None -> sticky"
+            assert planned == [sticky, "properties.template.scale.maxReplicas: 1 -> 2"]
             assert len(await azure.revisions(apps) - before) == 1
             live = await apps.container_apps.get(GROUP, APP)
             assert live.template

@@ -91,11 +91,13 @@ async def planned(stack: Stack) -> dict[str, actions.Action]:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_nothing_changes_but_tags_content_and_revision(adopting: Adopting, case: Case) -> None:
-    """Of the app's template only its start command, and the name of its release."""
+    """Of the app's template only its start command, and the name of its release. Where there is one machine, the old
+    revision makes room first."""
     async with adopting(case.project, case.there, case.parameters, case.config) as stack:
         container = f"properties.template.containers[{case.there.app}]"
         plan = await planned(stack)
-        assert plan.keys() == {"storageAccount", "workspace", "content", "containerApp"}
+        first = {"revision"} if case.there.counts[1] == 1 else set()
+        assert plan.keys() == {"storageAccount", "workspace", "content", "containerApp"} | first
         changes = {kind: {change.path for change in action.changes} for kind, action in plan.items()}
         assert all(path.startswith("tags.") for kind in ("storageAccount", "workspace") for path in changes[kind])
         assert {path for path in changes["containerApp"] if not path.startswith("tags.")} == {
@@ -113,7 +115,8 @@ async def test_nothing_is_written_but_tags_content_and_revision(adopting: Adopti
         arm = [(method, path) for method, path in stack.writes()[since:] if path.startswith("/subscriptions")]
         ids = stack.ids
         patched = {ids.account, ids.workspace, ids.app(case.there.app)}
-        assert {(method, path.lower()) for method, path in arm} == {("PATCH", one.lower()) for one in patched}
+        written = {(method, path.lower()) for method, path in arm if not path.endswith("/deactivate")}
+        assert written == {("PATCH", one.lower()) for one in patched}
         after = await everything(stack, case.there.app)
         assert differing(before, after) == {"app.template.containers.command", "app.template.containers.env"}
         assert stack.files().keys() >= {"inference/chat.py", "setup/requirements.txt"}

@@ -27,7 +27,7 @@ async def made_by_hand(stack: Stack) -> None:
         await sdk.storage.file_shares.create(GROUP, names.account, names.share, storage.FileShare(share_quota=5120))
         workspace = logs.Workspace(location="westus3")
         await (await sdk.logs.workspaces.begin_create_or_update(GROUP, names.workspace, workspace)).result()
-        profile = apps.WorkloadProfile(name="GPU", workload_profile_type="NC24-A100", minimum_count=0, maximum_count=2)
+        profile = apps.WorkloadProfile(name="GPU", workload_profile_type="NC24-A100", minimum_count=0, maximum_count=8)
         properties = apps.ManagedEnvironmentProperties(workload_profiles=[profile])
         managed = apps.ManagedEnvironment(location="westus3", properties=properties)
         await (await sdk.apps.managed_environments.begin_create_or_update(GROUP, names.environment, managed)).result()
