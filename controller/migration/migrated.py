@@ -168,8 +168,8 @@ def _profiles(live: Iterable[Mapping[str, Any]], told: Told) -> Iterable[Json]:
             if counts["maximumCount"] == 1:
                 told.warnings.append(
                     f"workload profile {one['name']} has one machine, and a rollout needs a second one while the old "
-                    "revision still runs: the strategy is Recreate, which stops that first; raise maximumCount and take "
-                    "it out, if the quota allows it"
+                    "revision still runs: the strategy is Recreate, which stops that first; raise maximumCount and "
+                    "take it out, if the quota allows it"
                 )
         elif str(one["type"]).startswith(f"{desired.SERVERLESS}-"):
             yield one

@@ -97,7 +97,7 @@ def end(local: server.Server) -> picture.Picture:
     return found
 
 
-HISTORY = (tags.HEALTHY, tags.COMMIT)
+HISTORY = (tags.HEALTHY, tags.REJECTED, tags.ROLLOUT, tags.APPLIED, tags.COMMIT)
 
 
 @dataclass
