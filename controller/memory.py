@@ -32,13 +32,15 @@ HELD = 5.0
 
 @dataclass
 class Streak:
-    """Checks in a row that named one release on one revision, the last one and when it was made."""
+    """Checks in a row that named one release on one revision, the last one and when it was made; `lives` are the
+    replicas then, and how often their containers had been restarted."""
 
     release: str = ""
     revision: str = ""
     count: int = 0
     check: observed.Check | None = None
     at: datetime | None = None
+    lives: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

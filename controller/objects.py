@@ -367,7 +367,11 @@ async def _checked(
     due = streak.at is None or (one.now - streak.at).total_seconds() >= check.period
     if address is not None and due and streak.count < check.successes:
         streak.check, streak.at = await cloud.check(f"{address}{check.path}"), one.now
-        streak.count = streak.count + 1 if health.answers(streak.check, release) else 0
+        lives = await observe.lives(cloud, candidate)
+        # What ends between two questions answers each of them.
+        lasted = all(lives.get(name, before + 1) <= before for name, before in streak.lives.items())
+        good = health.answers(streak.check, release)
+        streak.count, streak.lives = (streak.count if lasted else 0) + 1 if good else 0, lives
     return replace(seen, check=streak.check), streak.count
 
 

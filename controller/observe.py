@@ -152,6 +152,14 @@ async def log(cloud: port.Cloud, seen: observed.Workload, revision: observed.Res
     return ()
 
 
+async def lives(cloud: port.Cloud, revision: observed.Resource) -> Mapping[str, int]:
+    """How often the containers of each of the revision's replicas were restarted, by the replica's name."""
+    return {
+        replica.name: sum(int(one.get("restartCount") or 0) for one in replica.properties.get("containers") or ())
+        for replica in await cloud.replicas(revision.id)
+    }
+
+
 def address(revision: observed.Resource) -> str | None:
     """`https://<host>` of the revision alone, None without ingress."""
     host = revision.properties.get("fqdn")

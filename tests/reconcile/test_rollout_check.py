@@ -57,3 +57,15 @@ async def test_a_fresh_controller_counts_anew(checked: Stack) -> None:
         await checked.one_pass(APP)
         time.now += timedelta(seconds=2)
     assert (checked.told()[0], written) == ("Ready", checked.writes())
+
+
+async def test_what_ends_between_two_questions_does_not_pass(checked: Stack) -> None:
+    """It answers each of them, and is counted anew after each end."""
+    time = checked.reconciler.now
+    for _ in range(5):
+        (revision,) = await checked.revisions()
+        await checked.arm("POST", f"{revision['id']}/restart")
+        time.now += timedelta(seconds=2)  # type: ignore[attr-defined]
+        await checked.one_pass(APP)
+        assert checked.told()[0] == "Reconciling"
+        assert "2 of 3" not in checked.message(APP)
