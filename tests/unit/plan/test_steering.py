@@ -181,3 +181,24 @@ def test_what_is_to_serve_is_judged_by_a_revision() -> None:
         one = wanted.subject(NEW, seen)
         assert one.serving == template.run_of(serving.properties["template"])
         assert (one.candidate.name if one.candidate else None) == name
+
+
+def test_a_failed_write_is_sent_again_as_the_course_has_it() -> None:
+    """Beside another revision without a template, and in its place with the one that was gone back to."""
+    run = template.run_of(wanted.created(NEW).properties["template"])
+    old, told = wanted.created(OLD), {tags.REJECTED: f"{run}:OutOfMemory"}
+    failed = {"provisioningState": "Failed"}
+    beside = wanted.app(env=[{"name": "MODE", "value": "new"}], rollout={"strategy": "BlueGreen"})
+    ingress = {**old.properties["configuration"]["ingress"], "traffic": [{"revisionName": "r1", "weight": 100}]}
+    pinned = {"activeRevisionsMode": "Multiple", "ingress": ingress}
+    for app, kept, live in ((beside, True, wanted.created(beside)), (NEW, False, old)):
+        body = {**wanted.with_properties(live, **failed).body, "systemData": {}, "tags": {**live.tags, **told}}
+        body["systemData"] = {"lastModifiedAt": "2026-11-01T00:00:00Z"}
+        revisions = (revision(old, "r1"), revision(wanted.created(app), "r2", active=False, healthState="None"))
+        order = revisions if kept else revisions[::-1]
+        seen = rolled_out(*order, app=observed.Resource(body), **(pinned if kept else {}))
+        action = planned(app, seen, rollout.Judged(outcome.Done()))["app"].ready
+        assert action.reason == "failed"
+        assert ("template" not in action.body["properties"]) is kept
+        if not kept:
+            assert action.body["properties"]["template"]["revisionSuffix"] is None
