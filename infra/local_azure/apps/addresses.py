@@ -1,17 +1,44 @@
-"""Names made from other names: an environment's domain, the addresses of streams, ids that a service hands out."""
+"""Names made from other names: revisions, host names in an environment's domain, the addresses of streams, ids that a
+service hands out."""
 
 from __future__ import annotations
 
 import hashlib
+import secrets
+import string
 import uuid
+from collections.abc import Callable
 
 from infra.local_azure.apps import context
 from infra.local_azure.apps.context import Document
 
 
+def new_revision(app: Document, taken: Callable[[str], bool]) -> str:
+    """The suffix asked for; else random for the first, a counter for later ones (recorded)."""
+    suffix = app["template"]["revisionSuffix"]
+    if suffix:
+        return f"{app['name']}--{suffix}"
+    if not app["counter"]:
+        letters = string.ascii_lowercase + string.digits
+        return f"{app['name']}--{''.join(secrets.choice(letters) for _ in range(7))}"
+    number = app["counter"]
+    while taken(f"{app['name']}--{number:07d}"):
+        number += 1
+    return f"{app['name']}--{number:07d}"
+
+
 def domain(rooms: context.Context, environment: Document) -> str:
     """`<environment>.localhost:<port>`. Azure's are `<words>-<hash>.<region>.azurecontainerapps.io`."""
     return f"{environment['domain']}.localhost:{rooms.port}"
+
+
+def fqdn(rooms: context.Context, app: Document, name: str) -> str:
+    """`<name>.<domain>`, with `.internal` for an app that isn't external; "" without ingress (recorded)."""
+    ingress = app["configuration"]["ingress"]
+    environment = rooms.documents.get(app["environment"])
+    if ingress is None or environment is None:
+        return ""
+    return f"{name}{'' if ingress['external'] else '.internal'}.{domain(rooms, environment)}"
 
 
 def environment_stream(rooms: context.Context, environment: Document) -> str:

@@ -244,7 +244,7 @@ class Apps:
         return wire.Reply(200, self._view(document))
 
     def _view(self, document: Document) -> Document:
-        return views.app(self._rooms, self._revisions, document)
+        return views.app(self._rooms, document)
 
 
 def _errors(operation: operations.Operation) -> str:

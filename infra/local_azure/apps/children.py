@@ -33,11 +33,11 @@ class Children:
         """Oldest first (recorded: revisions-list-activating). `$filter` isn't offered."""
         app = self._app(call)
         found = self._revisions.of(app)
-        return wire.Reply(200, {"value": [views.revision(self._rooms, self._revisions, app, item) for item in found]})
+        return wire.Reply(200, {"value": [views.revision(self._rooms, app, item) for item in found]})
 
     async def _get(self, call: wire.Call) -> wire.Reply:
         app, revision = self._both(call)
-        return wire.Reply(200, views.revision(self._rooms, self._revisions, app, revision))
+        return wire.Reply(200, views.revision(self._rooms, app, revision))
 
     async def _activate(self, call: wire.Call) -> wire.Reply:
         """Acknowledged at once by a JSON string; the state lags (recorded). So for the other two."""

@@ -52,7 +52,7 @@ class Provider:
             self._rooms, gpu_limit=gpu_limit, slow_gpu=slow_gpu, one_at_a_time=one_at_a_time
         )
         self._storages = storages.Storages(self._rooms, self._environments)
-        self._revisions = revisions.Revisions(self._rooms, self._environments, self._storages, told, scaler)
+        self._revisions = revisions.Revisions(self._rooms, self._storages, told, scaler)
         self._apps = apps.Apps(self._rooms, self._environments, self._storages, self._revisions)
         self._children = children.Children(self._rooms, self._apps, self._revisions)
         self.facts = facts.Facts(self._rooms, self._revisions)

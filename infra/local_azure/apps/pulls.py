@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from infra.local_azure import operations, replicas, store
 from infra.local_azure.apps import context
-from infra.local_azure.runtime import scripts
+from infra.local_azure.runtime import wording
 
 
 class Pulls:
@@ -30,4 +30,4 @@ class Pulls:
 
     def _unpulled(self, key: str) -> bool:
         found = (status for replica in self._runtime.replicas(key) for status in replica.containers)
-        return any(scripts.UNPULLED in status.details for status in found)
+        return any(wording.UNPULLED in status.details for status in found)

@@ -31,7 +31,7 @@ def state(runtime: replicas.Runtime, app: Document, revision: Document) -> State
         return State("Provisioned", _health(revision), "Deprovisioning", max(1, len(running)))
     if revision["phase"] == "Stopped" or not app["running"]:
         return State("Provisioned", _health(revision), "Stopped", len(running))
-    if revision.get("count") == 0:
+    if revision["count"] == 0:
         # Assumed: neither the word nor the health of a revision at zero is recorded.
         return State("Provisioned", "Healthy", "ScaledToZero", len(running))
     count = len(running) or template.wanted_replicas(revision["template"])
@@ -43,7 +43,7 @@ def state(runtime: replicas.Runtime, app: Document, revision: Document) -> State
         return State("Provisioning", "Healthy" if healthy else "None", "Processing", count)
     if healthy:
         return State("Provisioned", "Healthy", _running(revision, running), count)
-    if revision.get("waking"):
+    if revision["waking"]:
         # Assumed: on its way up from zero it is as healthy as it was.
         return State("Provisioned", "Healthy", "Activating", count, details=_hint(runtime, revision))
     if revision["ready"]:

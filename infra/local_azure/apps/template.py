@@ -7,25 +7,17 @@ mount that fails) becomes `problem`, as on Azure, where the container then waits
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local_azure import replicas
 from infra.local_azure.apps import context, pools, storages
 from infra.local_azure.apps.context import Document
+from infra.local_azure.runtime import probes
 
 _GI = 1024**3
 DEFAULT_GRACE = 30.0  # documented: terminationGracePeriodSeconds
-
-# Documented: Container Apps, health probes, "Default configuration". Added to the main container of an app with
-# ingress for each type it doesn't define. The page leaves out the Consumption profile, but a recorded app there
-# failed for a port nobody listened on, so they are added everywhere (assumed).
-_DEFAULT_PROBES = (
-    {"type": "Startup", "initialDelaySeconds": 1, "periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 240},
-    {"type": "Readiness", "initialDelaySeconds": 3, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 48},
-    {"type": "Liveness"},
-)
 
 
 class MountError(Exception):
@@ -180,7 +172,7 @@ def _container(
         args=tuple(sent.get("args", ())),
         env=_environment(sent, volumes),
         mounts=tuple(mount for mount in mounts if mount is not None),
-        probes=tuple(_probes(sent.get("probes", []), default_probe_port)),
+        probes=probes.complete([_probe(item) for item in sent.get("probes", [])], default_probe_port),
         memory=int(pools.gibibytes(sent["resources"]["memory"]) * _GI),
     )
 
@@ -198,18 +190,8 @@ def _environment(sent: Document, volumes: _Volumes) -> dict[str, str]:
     return found
 
 
-def _probes(sent: list[Document], default_port: int | None) -> Iterator[replicas.Probe]:
-    yield from (_probe(item) for item in sent)
-    if default_port is not None:
-        defined = {item["type"] for item in sent}
-        for default in _DEFAULT_PROBES:
-            if default["type"] not in defined:
-                yield _probe({**default, "tcpSocket": {"port": default_port}})
-
-
-def _probe(sent: Mapping[str, object] | Document) -> replicas.Probe:
+def _probe(probe: Document) -> replicas.Probe:
     """Defaults: period 10 s, timeout 1 s, success 1, failure 3, delay 0 (documented)."""
-    probe: Document = dict(sent)
     http = probe.get("httpGet")
     target: Document = http or probe["tcpSocket"]
     return replicas.Probe(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.local_azure import replicas, wire
-from infra.local_azure.apps import addresses, context, locations, normalise, profiles, revisions, states, traffic
+from infra.local_azure.apps import addresses, context, locations, normalise, profiles, states, traffic
 from infra.local_azure.apps.context import Document
 
 TYPE = "Microsoft.App/containerApps"
@@ -11,7 +11,7 @@ TYPE = "Microsoft.App/containerApps"
 _OUTBOUND = ["127.0.0.1"]
 
 
-def app(rooms: context.Context, known: revisions.Revisions, document: Document) -> Document:
+def app(rooms: context.Context, document: Document) -> Document:
     """A GET's app (recorded: containerapp-get-succeeded-azurefile)."""
     ingress = document["configuration"]["ingress"]
     properties = {
@@ -20,11 +20,11 @@ def app(rooms: context.Context, known: revisions.Revisions, document: Document) 
         **_common(document),
         "latestRevisionName": document["latest"],
         "latestReadyRevisionName": document["latestReady"],
-        "latestRevisionFqdn": known.fqdn(document, document["latest"]) if document["latest"] else "",
+        "latestRevisionFqdn": addresses.fqdn(rooms, document, document["latest"]) if document["latest"] else "",
         "configuration": document["configuration"]
         | {
             "secrets": _secret_names(document),
-            "ingress": ingress and {"fqdn": known.fqdn(document, document["name"])} | ingress,
+            "ingress": ingress and {"fqdn": addresses.fqdn(rooms, document, document["name"])} | ingress,
         },
         "template": _template(document, image_type="ContainerImage"),
         "eventStreamEndpoint": addresses.app_stream(rooms, document, "eventstream"),
@@ -122,14 +122,14 @@ def _template(document: Document, *, image_type: str) -> Document:
     return template | {"containers": containers}
 
 
-def revision(rooms: context.Context, known: revisions.Revisions, owner: Document, document: Document) -> Document:
+def revision(rooms: context.Context, owner: Document, document: Document) -> Document:
     """A revision (recorded: revisions-list-activating, revisions-list-failed)."""
     state = states.state(rooms.runtime, owner, document)
     labels = traffic.labels(owner, document)
     properties = {
         "createdTime": document["created"],
         **({"lastActiveTime": document["lastActive"]} if document["lastActive"] else {}),
-        "fqdn": known.fqdn(owner, document["name"]),
+        "fqdn": addresses.fqdn(rooms, owner, document["name"]),
         "template": _revision_template(document["template"]),
         "active": document["active"],
         "replicas": state.replicas,

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 
 from infra.local_azure import clock, replicas
-from infra.local_azure.runtime import containers, probes, scripts
+from infra.local_azure.runtime import probes, restarts, scripts, wording
 
 # Assumed: an image that is cached and a small app.
 START_S = 8.0
@@ -44,7 +44,7 @@ class Container:
             name=self.spec.name,
             container_id=self._id,
             state=self._state,
-            details=self._details or f"Container is waiting with reason: {self._pull.reason or 'PodInitializing.'}",
+            details=self._details or wording.waiting(self._pull.reason or wording.STARTING),
             ready=self._ready,
             started=self._up and (self._passed or self._budget() is None),
             restarts=max(0, self._starts - 1),
@@ -53,7 +53,7 @@ class Container:
     @property
     def crashing(self) -> bool:
         """It ended at least twice in a row and hasn't become ready since."""
-        return self._crashes >= containers.CRASHES and not self._ready
+        return self._crashes >= restarts.CRASHES and not self._ready
 
     @property
     def _ready(self) -> bool:
@@ -88,7 +88,7 @@ class Container:
         self._up, self._passed = True, False
         self._id = f"containerd://{secrets.token_hex(16)}"
         self._state = "Running"
-        self._details = f"Container started at: {containers.moment(self._time.now())}."
+        self._details = wording.started(self._began)
         self._script.begin()
         budget = self._budget()
         if self._script.open:
@@ -118,27 +118,27 @@ class Container:
         self._up = self._passed = False
         self._crashes = 1 + (0 if self._lived_long() else self._crashes)
         self._state = "Terminated"
-        self._details = f"Container was terminated with reason: {ending.reason}, exit code: {ending.code}."
+        self._details = wording.terminated(ending.reason, ending.code)
         self._restart()
         self._changed()
 
     def _lived_long(self) -> bool:
-        lived, reset = self._time.now() - self._began, self._time.real(containers.BACK_OFF_RESET)
+        lived, reset = self._time.now() - self._began, self._time.real(restarts.BACK_OFF_RESET)
         return reset > 0 and lived.total_seconds() >= reset
 
     def _restart(self) -> None:
-        pause = containers.back_off(self._crashes)
-        if self._crashes < containers.CRASHES:
+        pause = restarts.back_off(self._crashes)
+        if self._crashes < restarts.CRASHES:
             self._next = self._time.later(pause + START_S, self._run)
         else:
-            self._next = self._time.later(pause * containers.SHOWN, lambda: self._wait(pause))
+            self._next = self._time.later(pause * restarts.SHOWN, lambda: self._wait(pause))
 
     def _wait(self, pause: float) -> None:
         self._id = None
         self._state = "Waiting"
-        self._details = "Container is waiting with reason: CrashLoopBackOff on legion."
+        self._details = wording.waiting(wording.CRASHING)
         if self._time.real(1.0):  # a clock that takes no time would restart it without end
-            self._next = self._time.later(pause * (1 - containers.SHOWN) + START_S, self._run)
+            self._next = self._time.later(pause * (1 - restarts.SHOWN) + START_S, self._run)
         self._changed()
 
     def _over(self) -> None:

@@ -60,7 +60,9 @@ def complete(given: Sequence[replicas.Probe], target_port: int | None) -> tuple[
     Documented (health-probes, "Default configuration"): TCP on the target port; Startup every 1 s, timeout 3 s,
     240 failures; Readiness every 5 s, timeout 5 s, 48 failures. Liveness has no numbers there beyond the
     page's example (every 10 s, timeout 1 s, 3 failures), which are Kubernetes' own. They belong to the main
-    container only; the revision doesn't show them (recorded: revisions-list-failed).
+    container only; the revision doesn't show them (recorded: revisions-list-failed). The page leaves out the
+    Consumption profile, but a recorded app there failed for a port nobody listened on: they are added everywhere
+    (assumed).
     """
     if target_port is None:
         return tuple(given)

@@ -20,7 +20,7 @@ from pathlib import Path
 import aiohttp
 
 from infra.local_azure import clock, replicas, scenario
-from infra.local_azure.runtime import containers, environment, groups, logs, memory, mounts, places, scripts
+from infra.local_azure.runtime import containers, doors, environment, groups, logs, memory, mounts, places, scripts
 
 # At the server's own end nobody waits for half a minute; a process gets this long at most.
 CLOSE_GRACE_S = 5.0
@@ -139,7 +139,7 @@ class Processes:
     def _add(self, revision: _Revision) -> None:
         door = None
         if revision.target_port is not None:
-            door = containers.Door(revision.target_port, self._ports.take())
+            door = doors.Door(revision.target_port, self._ports.take())
         replica = _Replica(revision, replica_name(revision.key), self._time, door)
         if revision.demand is not None:
             replica.place = self._places.want(revision.demand, replica.look)
@@ -237,7 +237,7 @@ class Processes:
 
 
 class _Replica:
-    def __init__(self, revision: replicas.Revision, name: str, time: clock.Clock, door: containers.Door | None) -> None:
+    def __init__(self, revision: replicas.Revision, name: str, time: clock.Clock, door: doors.Door | None) -> None:
         self.revision = revision
         self.name = name
         self.door = door

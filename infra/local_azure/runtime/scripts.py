@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from infra.local_azure import clock, replicas, scenario
+from infra.local_azure.runtime import wording
 
-PULLING = "PullingImage on legion."  # recorded: replicas-list
-UNPULLED = "Failed to pull image"
 CONSUMPTION = "Consumption"
 
 
@@ -44,17 +43,12 @@ def part(played: scenario.Scenario, revision: replicas.Revision, container: repl
     return Part(played, revision.app, container.image, profile)
 
 
-def unpulled(image: str) -> str:
-    """Assumed: Kubernetes' word, in the form recorded of other reasons."""
-    return f"ImagePullBackOff on legion. {UNPULLED} '{image}'."
-
-
 class Pull:
     """An image on its way: `reason` is what its container waits for, None once it is there. `changed` is called when
     that differs."""
 
     def __init__(self, told: Part, time: clock.Clock, changed: Callable[[], None]) -> None:
-        self.reason: str | None = PULLING
+        self.reason: str | None = wording.PULLING
         self._part = told
         self._time = time
         self._changed = changed
@@ -70,13 +64,13 @@ class Pull:
         if fails is None:
             self._take()
             return
-        self.reason = unpulled(self._part.image)
+        self.reason = wording.unpulled(self._part.image)
         if fails.seconds is not None:
             self._next = self._time.later(fails.seconds, self._take_late)
 
     def look(self) -> None:
         """Other rules are in force: one that fails may get through now."""
-        failing = self._begun and self.reason not in (None, PULLING)
+        failing = self._begun and self.reason not in (None, wording.PULLING)
         if failing and self._part.rule("pull-fails") is None:
             self.cancel()
             self._take_late()
@@ -94,7 +88,7 @@ class Pull:
         if takes is None or takes.seconds is None:
             self.reason = None
         else:
-            self.reason = PULLING
+            self.reason = wording.PULLING
             self._next = self._time.later(takes.seconds, self._done)
 
     def _done(self) -> None:

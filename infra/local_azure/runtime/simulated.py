@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 from infra.local_azure import clock, replicas, scenario
-from infra.local_azure.runtime import mounts, places, pretended, processes, scripts
+from infra.local_azure.runtime import mounts, places, pretended, processes, scripts, wording
 
 START_S = pretended.START_S
 # Assumed, in Azure's seconds.
@@ -175,7 +175,7 @@ class _Replica:
 
     def _status(self, status: replicas.ContainerStatus, blocked: str | None) -> replicas.ContainerStatus:
         if blocked is not None:
-            return dataclasses.replace(status, details=f"Container is waiting with reason: {blocked}")
+            return dataclasses.replace(status, details=wording.waiting(blocked))
         return dataclasses.replace(status, ready=status.ready and not self.ending)
 
     def begin(self) -> None:

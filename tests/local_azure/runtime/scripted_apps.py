@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from infra.local_azure import replicas
+from infra.local_azure.runtime import probes as defaults
 
 # A web server in a few lines, so that it starts fast. `reply(path)` gives the status and the body.
 SERVER = """
@@ -47,10 +48,21 @@ class Apps:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def revision(self, source: str, *, key: str = "app--one", **values: Any) -> replicas.Revision:
+    def revision(
+        self,
+        source: str,
+        *,
+        key: str = "app--one",
+        target_port: int | None = None,
+        probes: tuple[replicas.Probe, ...] = (),
+        **values: Any,
+    ) -> replicas.Revision:
+        """With the default probes of an app that has a `target_port`, as the platform adds them."""
         script = self.folder / f"{key}.py"
         script.write_text(source)
-        return self.with_container(self.container(("python", str(script)), **values), key=key, **values)
+        probed = defaults.complete(probes, target_port)
+        container = self.container(("python", str(script)), probes=probed, **values)
+        return self.with_container(container, key=key, target_port=target_port, **values)
 
     def container(
         self,

@@ -101,10 +101,13 @@ async def test_a_container_that_ends_is_restarted_and_then_backs_off(
     await told.until(lambda: runtime.replicas("app--one")[0].containers[0].restarts >= 2)
 
 
-async def test_an_exit_code_is_told(apps: Apps, runtime: processes.Processes, told: Told) -> None:
-    """A failure ends with reason Error and its code."""
-    runtime.start(apps.revision("raise SystemExit(3)"))
-    wanted = "Container was terminated with reason: Error, exit code: 3."
+@pytest.mark.parametrize(("ending", "code"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)])
+async def test_an_exit_code_is_told(
+    apps: Apps, runtime: processes.Processes, told: Told, ending: str, code: int
+) -> None:
+    """A failure ends with reason Error and its code, a signal with 128 and the signal's number."""
+    runtime.start(apps.revision(ending))
+    wanted = f"Container was terminated with reason: Error, exit code: {code}."
     await told.until(lambda: runtime.replicas("app--one")[0].containers[0].details == wanted)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from infra.local_azure import clock, replicas
-from infra.local_azure.runtime import containers, simulated
+from infra.local_azure.runtime import restarts, simulated
 from infra.local_azure.scenario import Rule
 from tests.local_azure.runtime.scripted_apps import Apps, probe
 
@@ -113,10 +113,10 @@ def test_a_crash_before_ready_backs_off_longer_and_longer(
     time.advance(simulated.START_S)
     assert (status(runtime).details, status(runtime).restarts) == (ended, 1)
     assert runtime.crashing(KEY) == ("main",)
-    time.advance(containers.BACK_OFF_FIRST * containers.SHOWN)
+    time.advance(restarts.BACK_OFF_FIRST * restarts.SHOWN)
     assert status(runtime).details == f"{WAITING}CrashLoopBackOff on legion."
     assert (status(runtime).state, status(runtime).container_id) == ("Waiting", None)
-    time.advance(containers.BACK_OFF_FIRST * (1 - containers.SHOWN) + simulated.START_S)
+    time.advance(restarts.BACK_OFF_FIRST * (1 - restarts.SHOWN) + simulated.START_S)
     assert (status(runtime).details, status(runtime).restarts, set(seen)) == (ended, 2, {False})
 
 
@@ -129,7 +129,7 @@ def test_a_crash_after_it_was_ready(apps: Apps, runtime: simulated.Simulated, ti
     assert status(runtime).details == "Container was terminated with reason: Error, exit code: 1."
     time.advance(simulated.START_S + 30)
     assert (status(runtime).ready, runtime.crashing(KEY)) == (False, ("main",))
-    time.advance(containers.BACK_OFF_FIRST + simulated.START_S)
+    time.advance(restarts.BACK_OFF_FIRST + simulated.START_S)
     assert (status(runtime).ready, runtime.crashing(KEY), status(runtime).restarts) == (True, (), 2)
 
 
@@ -137,8 +137,8 @@ def test_ten_minutes_of_running_clear_the_count_of_crashes(
     apps: Apps, runtime: simulated.Simulated, time: clock.ManualClock
 ) -> None:
     """Then each crash is a first one, whose restart comes at once."""
-    start(apps, runtime, Rule("crash", after=containers.BACK_OFF_RESET))
-    time.advance(3 * (simulated.START_S + containers.BACK_OFF_RESET))
+    start(apps, runtime, Rule("crash", after=restarts.BACK_OFF_RESET))
+    time.advance(3 * (simulated.START_S + restarts.BACK_OFF_RESET))
     assert (status(runtime).restarts, runtime.crashing(KEY)) == (2, ())
     assert status(runtime).details == "Container was terminated with reason: Error, exit code: 1."
 
@@ -150,7 +150,7 @@ def test_out_of_memory_is_told_as_the_kernel_does(
     start(apps, runtime, Rule("out-of-memory"))
     time.advance(simulated.START_S)
     assert status(runtime).details == "Container was terminated with reason: OOMKilled, exit code: 137."
-    time.advance(simulated.START_S + containers.BACK_OFF_FIRST * containers.SHOWN)
+    time.advance(simulated.START_S + restarts.BACK_OFF_FIRST * restarts.SHOWN)
     assert "CrashLoopBackOff" in status(runtime).details
 
 
