@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp import hdrs
 from pydantic import SecretStr
 
-from controller import commands, settings, views
+from controller import commands, settings, tables, views
 from controller.model import desired
 from controller.telemetry import api
 
@@ -37,7 +37,7 @@ async def reconcile(chosen: settings.Settings, *, url: str, name: str, wait: boo
     if output == "json":
         print(json.dumps({"objects": shown} if wait else {"asked": asked}, indent=2))
     elif wait:
-        views.console(sys.stdout).print(views.status_table({"objects": shown}))
+        views.console(sys.stdout).print(tables.status_table({"objects": shown}))
     else:
         for one in asked:
             print(f"{one['kind']}/{one['name']} is looked at")

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import aiohttp
 
-from controller import assembly, configuration, loop, objects, preflighting, pruning, settings, signals, views
+from controller import assembly, configuration, loop, objects, preflighting, pruning, settings, signals, tables, views
 from controller import election as elections
 from controller.model import conditions, outcome
 from controller.plan import actions, prune, render
@@ -191,9 +191,9 @@ async def status(chosen: settings.Settings, *, url: str, name: str | None, watch
         else:
             if watch:
                 console.clear()
-            for line in filter(None, (views.leader_line(told.get("leader")), views.source_line(told["source"]))):
+            for line in filter(None, (tables.leader_line(told.get("leader")), tables.source_line(told["source"]))):
                 console.print(line)
-            console.print(views.status_table({"objects": shown}))
+            console.print(tables.status_table({"objects": shown}))
             views.notes(views.console(sys.stderr), pruning.lines(told["source"].get("pruning", ())))
         views.problems(views.console(sys.stderr), problems)
         if not watch:
@@ -299,13 +299,18 @@ def _place(loaded: manifest.LoadedApp) -> str:
     return f"{loaded.file}:{loaded.line}:1"
 
 
+async def loaded(one: assembly.Controller) -> manifest.Source:
+    """The desired state. Raises RefusedError."""
+    try:
+        return await one.loop.origin.load()
+    except (manifest.LoadError, git.FetchError) as error:
+        raise RefusedError(*_told(error)) from error
+
+
 async def _usable(one: assembly.Controller) -> manifest.Source:
     """The desired state, once it is known that it can be published: before anything is asked or touched. What was
     summed isn't summed again. Raises RefusedError."""
-    try:
-        source = await one.loop.origin.load()
-    except (manifest.LoadError, git.FetchError) as error:
-        raise RefusedError(*_told(error)) from error
+    source = await loaded(one)
     memory = one.reconciler.memory.hashes
     problems = await asyncio.to_thread(unpublishable, source, memory=memory, changing=False)
     if problems := problems + _secret_problems(source):
@@ -319,7 +324,7 @@ def show_settings(choices: configuration.Choices, *, output: Form) -> None:
     if output == "json":
         print(json.dumps({name: {"value": value, "origin": origin} for name, value, origin in rows}, indent=2))
     else:
-        views.console(sys.stdout).print(views.settings_table(rows))
+        views.console(sys.stdout).print(tables.settings_table(rows))
 
 
 def refused(lines: Iterable[str]) -> int:

@@ -95,7 +95,7 @@ def started(replicas: Iterable[observed.Resource]) -> datetime | None:
 def _start(replica: observed.Resource, container: observed.Body) -> datetime | None:
     words = str(container.get("runningStateDetails") or "")
     if _restarts(container) or _BEFORE.search(words):
-        return observed.moment(replica.properties.get("createdTime"))
+        return replica.created
     found = _STARTED.search(words)
     return _moment(found[1]) if found else None
 

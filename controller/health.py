@@ -60,7 +60,7 @@ def revision(
     """
     if live is None:
         return _awaited(rollout, seen.app, now=now)
-    since = started or observed.moment(live.properties.get("createdTime"))
+    since = observed.began(live, started)
     if healthy(live):
         return _checked(rollout, live, seen.check, since=since, now=now)
     if why is not None and why.passes:

@@ -288,7 +288,7 @@ class Loop:
         for key in gone:
             self.reconciler.statuses.forget(key)
             self.reconciler.metrics.forget(*key)
-            self.reconciler.memory.stir(key[1])
+            self.reconciler.memory.forget(*key)
             self.ask(self.reconciler.turns.leave(key))
 
     async def _drop(self, keys: tuple[reconcile.Key, ...]) -> None:

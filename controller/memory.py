@@ -32,8 +32,8 @@ HELD = 5.0
 
 @dataclass
 class Streak:
-    """Checks in a row that named one release on one revision, the last one and when it was made; `lives` are the
-    replicas then, and how often their containers had been restarted."""
+    """Checks in a row that named one release on one revision (its id), the last one and when it was made; `lives` are
+    the replicas then, and how often their containers had been restarted."""
 
     release: str = ""
     revision: str = ""
@@ -90,12 +90,13 @@ class _Folder:
 
 @dataclass
 class Memory:
-    """`sparing` says whether looks may rest on earlier ones: it needs somebody who reports changed files (`keep`).
-    `clock` gives seconds since any moment."""
+    """`streaks` and `causes` are by the app's name, causes then by the revision's id. `sparing` says whether looks may
+    rest on earlier ones: it needs somebody who reports changed files (`keep`). `clock` gives seconds since any moment.
+    """
 
     hashes: folders.Memory = field(default_factory=dict)
     streaks: dict[str, Streak] = field(default_factory=dict)
-    causes: dict[str, diagnosis.Cause] = field(default_factory=dict)
+    causes: dict[str, dict[str, diagnosis.Cause]] = field(default_factory=dict)
     sparing: bool = False
     clock: Callable[[], float] = time.monotonic
     _resting: dict[str, Resting] = field(default_factory=dict)
@@ -108,12 +109,20 @@ class Memory:
         self.hashes = {path: known for path, known in self.hashes.items() if not kept.isdisjoint(path.parents)}
         self._contents.clear()
 
-    def cause(self, revision_id: str, found: diagnosis.Cause | None) -> diagnosis.Cause | None:
-        """What is wrong with a revision. That it ran out of memory is said once, and then hidden by its restarts."""
+    def forget(self, kind: str, name: str) -> None:
+        """An object isn't desired any more. Only apps are known here."""
+        if kind == "InferenceApp":
+            self.stir(name)
+            self.streaks.pop(name, None)
+            self.causes.pop(name, None)
+
+    def cause(self, name: str, revision_id: str, found: diagnosis.Cause | None) -> diagnosis.Cause | None:
+        """What is wrong with a revision of the app called `name`. That it ran out of memory is said once, and then
+        hidden by its restarts."""
         if found is not None and found.code == Reason.OUT_OF_MEMORY:
-            self.causes[revision_id] = found
+            self.causes.setdefault(name, {})[revision_id] = found
         hidden = found is not None and found.code == Reason.COMMAND_FAILED
-        return self.causes.get(revision_id, found) if hidden else found
+        return self.causes.get(name, {}).get(revision_id, found) if hidden else found
 
     async def collected(self, loaded: manifest.LoadedApp) -> content.Content:
         """The app's content; apps of one folder share the work. Raises folders.ContentError."""

@@ -1,4 +1,4 @@
-"""The two kinds of objects as the pass sees them: how each is observed, planned and judged.
+"""The two kinds of objects as the pass sees them: how each is observed and planned, and what became of it.
 
 A `View` is one object at one moment: what is wanted, what was seen, what would be done.
 """
@@ -11,18 +11,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from controller import apply, diagnosis, health, memory, observe
+from controller import apply, diagnosis, health, judging, memory, observe
 from controller.cloud import port
 from controller.model import content, desired, identity, moments, observed, outcome, releases
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 from controller.plan import actions, planner, steps, template, workload
-from controller.plan import rollout as rollouts
 from controller.sources import content as folders
 from controller.sources import manifest
 from controller.sources import secrets as secret_values
 from controller.status import store, summarize
-from controller.telemetry import log as logs
 
 INTERVAL = 600.0
 """Seconds between looks at an Environment that is as wanted."""
@@ -142,91 +140,11 @@ async def app(
     if resting and resting.seen == seen:
         return View(cloud, ids, stack, resting.plan, _no_bundle, seen, resting.trial, basis)
     one = planner.subject(wanted, stands_on=stands_on, scope=scope, ids=ids, seen=seen, release=release, now=now)
-    seen, trial = await _tried(cloud, one, known=known)
+    seen, trial = await judging.tried(cloud, one, known=known)
     plan = planner.app(one, scope=scope, course=trial.course)
     if _left(plan):
-        trial = _found(one, trial, known=known)
+        trial = judging.found(one, trial, known=known)
     return View(cloud, ids, stack, plan, lambda path: _pack(release.content, path, loaded), seen, trial, basis)
-
-
-async def _tried(
-    cloud: port.Cloud, one: workload.App, *, known: memory.Memory
-) -> tuple[observed.Workload, memory.Trial]:
-    """The verdict on what is to serve, and what follows from it."""
-    candidate, seen = one.candidate, one.seen
-    check = one.wanted.spec.rollout.check
-    rollout = health.Rollout(one.serving.release, one.wanted.spec.rollout.deadline, check.successes if check else 0, 0)
-    if candidate is not None and check is not None and health.healthy(candidate):
-        seen, streak = await _checked(cloud, one, candidate, known=known)
-        rollout = replace(rollout, streak=streak)
-    troubled = candidate is not None and _troubled(candidate, rollout, now=one.now)
-    if candidate is not None and troubled:
-        lines = await observe.log(cloud, seen, candidate)
-        seen = replace(seen, log=logs.redacted(lines, secrets=one.release.secrets.values()))
-    cause, started = _diagnosed(candidate, seen, known=known, overdue=troubled)
-    verdict = _verdict(rollout, candidate, seen=seen, cause=cause, started=started, now=one.now)
-    judged = rollouts.Judged(verdict, started) if candidate else None
-    watched = _watched(one, candidate, verdict, started=started)
-    return seen, memory.Trial(one.run, one.serving, candidate, verdict, cause, watched, one.course(judged))
-
-
-def _watched(
-    one: workload.App,
-    candidate: observed.Resource | None,
-    verdict: outcome.Outcome,
-    *,
-    started: datetime | None,
-) -> datetime | None:
-    """When what serves started, where there is something to go back to and it would be gone back to."""
-    if candidate is None or not isinstance(verdict, outcome.Done) or one.rolled.fallback(one.serving) is None:
-        return None
-    since = started or observed.moment(candidate.properties.get("createdTime"))
-    if since is None or (one.now - since).total_seconds() > one.wanted.spec.rollout.deadline:
-        return None
-    return since
-
-
-def _troubled(candidate: observed.Resource, rollout: health.Rollout, *, now: datetime) -> bool:
-    """Whether what its container wrote is worth reading: it failed, or takes longer than it may."""
-    if health.healthy(candidate):
-        return False
-    created = observed.moment(candidate.properties.get("createdTime"))
-    return health.broken(candidate) or (created is not None and (now - created).total_seconds() > rollout.deadline)
-
-
-def _diagnosed(
-    candidate: observed.Resource | None, seen: observed.Workload, *, known: memory.Memory, overdue: bool
-) -> tuple[diagnosis.Cause | None, datetime | None]:
-    """What is wrong with the candidate, and when its container started. `overdue` says that something is."""
-    if candidate is None:
-        return None, None
-    latest = seen.app is not None and seen.app.properties.get("latestRevisionName") == candidate.name
-    replicas = seen.replicas if latest else ()
-    evidence = diagnosis.Evidence(candidate, replicas, seen.check, seen.log, seen.app, overdue=overdue)
-    return known.cause(candidate.id, diagnosis.of(evidence)), diagnosis.started(replicas)
-
-
-def _verdict(
-    rollout: health.Rollout,
-    candidate: observed.Resource | None,
-    *,
-    seen: observed.Workload,
-    cause: diagnosis.Cause | None,
-    started: datetime | None,
-    now: datetime,
-) -> outcome.Outcome:
-    why = health.Why(cause.code, cause.message, diagnosis.waits(cause)) if cause else None
-    return health.revision(rollout, candidate, seen=seen, why=why, started=started, now=now)
-
-
-def _found(one: workload.App, trial: memory.Trial, *, known: memory.Memory) -> memory.Trial:
-    """What runs isn't what is wanted, and is left so: it is judged by the platform's health alone."""
-    latest = one.rolled.latest
-    run = rollouts.run_of(latest) if latest else None
-    rollout = health.Rollout(run.release if run else "", one.wanted.spec.rollout.deadline, successes=0, streak=0)
-    cause, started = _diagnosed(latest, one.seen, known=known, overdue=False)
-    verdict = _verdict(rollout, latest, seen=one.seen, cause=cause, started=started, now=one.now)
-    return replace(trial, serving=run, candidate=latest, verdict=verdict, cause=cause)
 
 
 def _left(plan: actions.Plan) -> bool:
@@ -308,6 +226,7 @@ def failure(view: View, *, now: datetime) -> store.Failure | None:
     cause, verdict = trial.cause, trial.verdict
     return store.Failure(
         release=trial.wanted.release,
+        attempt=trial.wanted.attempt,
         revision=trial.candidate.name,
         cause=verdict.reason,
         message=verdict.message,
@@ -352,27 +271,6 @@ def _rollout(
         told = f"release {rejection.run.said} was rejected: {rejection.cause}; {verdict.message}"
         verdict = outcome.Stalled(_REASONS.get(rejection.cause, rejection.cause), told, slowly=True)
     return summarize.StepReport(Kind.REVISION.label, resource, "", verdict)
-
-
-async def _checked(
-    cloud: port.Cloud, one: workload.App, candidate: observed.Resource, *, known: memory.Memory
-) -> tuple[observed.Workload, int]:
-    """Ask the candidate's endpoint once, where it is due, and count answers in a row."""
-    seen, check, release = one.seen, one.wanted.spec.rollout.check, one.serving.release
-    address = observe.address(candidate) if one.rolled.multiple else observe.endpoint(seen)
-    assert check is not None, "asked only where a check is set"
-    streak = known.streaks.get(one.id)
-    if streak is None or (streak.release, streak.revision) != (release, candidate.name):
-        streak = known.streaks[one.id] = memory.Streak(release, candidate.name)
-    due = streak.at is None or (one.now - streak.at).total_seconds() >= check.period
-    if address is not None and due and streak.count < check.successes:
-        streak.check, streak.at = await cloud.check(f"{address}{check.path}"), one.now
-        lives = await observe.lives(cloud, candidate)
-        # What ends between two questions answers each of them.
-        lasted = all(lives.get(name, before + 1) <= before for name, before in streak.lives.items())
-        good = health.answers(streak.check, release)
-        streak.count, streak.lives = (streak.count if lasted else 0) + 1 if good else 0, lives
-    return replace(seen, check=streak.check), streak.count
 
 
 async def _release(loaded: manifest.LoadedApp, *, known: memory.Memory) -> workload.Release:

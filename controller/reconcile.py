@@ -13,11 +13,12 @@ from datetime import datetime
 
 import structlog
 
-from controller import apply, memory, objects, turns
+from controller import apply, failures, memory, objects, turns
 from controller.cloud import port
-from controller.model import conditions, desired, outcome
+from controller.model import conditions, desired, outcome, tags
 from controller.model.conditions import Reason
-from controller.plan import planner
+from controller.model.kinds import Kind
+from controller.plan import planner, restraint
 from controller.sources import manifest
 from controller.status import report, store, summarize
 from controller.telemetry import log as logs
@@ -45,6 +46,10 @@ class Reconciler:
     turns: turns.Turns = field(default_factory=turns.Turns)
     called: Callable[[Iterable[Key]], None] = lambda _: None
     refresh: Callable[[Iterable[str]], None] | None = None
+    journal: failures.Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.journal = failures.Journal(self.cloud)
 
     async def reconcile(self, source: manifest.Source, key: Key) -> summarize.Requeue:
         """One pass; always reports, whatever happened on the way."""
@@ -80,7 +85,11 @@ class Reconciler:
         except Exception as error:
             steps = (summarize.StepReport("pass", "", "", _became(error, limit=limit)),)
             self._broke_off(steps[0].outcome, key)
-        return self._report(source, key, view=view, steps=steps, started=started)
+        failure = await self._failure(source, key, view) if view else None
+        requeue = self._report(source, key, view=view, steps=steps, started=started, failure=failure)
+        if write and view:
+            await self._enter(source, key, view)
+        return requeue
 
     async def _writable(self, source: manifest.Source, key: Key, view: objects.View) -> objects.View:
         """What may be written now. What is about to be changed is looked at again where reads are shared: what somebody
@@ -146,6 +155,34 @@ class Reconciler:
             self.called(self.turns.leave(key))
         return applied
 
+    async def _failure(self, source: manifest.Source, key: Key, view: objects.View) -> store.Failure | None:
+        """What was found wrong with the release that is judged; of one that was rejected before this controller knew of
+        it, what its share says."""
+        found = objects.failure(view, now=self.now())
+        rejection = view.trial.course.rejection if view.trial else None
+        status, at = self.statuses.get(key), self._place(source, key, view)
+        if found or rejection is None or at is None:
+            return found
+        if status and status.failure and status.failure.run == rejection.run:
+            return None
+        kept = await self.journal.recall(at, rejection.run)
+        return replace(kept, rejected=True) if kept else None
+
+    async def _enter(self, source: manifest.Source, key: Key, view: objects.View) -> None:
+        """Put the failure that is told on record, where the object may be written. Last: nobody waits for it."""
+        status, wanted, at = self.statuses.get(key), source.find(*key).object, self._place(source, key, view)
+        if status is None or status.failure is None or at is None or not isinstance(wanted, desired.InferenceApp):
+            return
+        app, guarded = view.live[Kind.APP], self.scope.guard(source.environment(wanted.spec.environment_ref))
+        theirs = app is not None and tags.other_owner(self.scope.owner(wanted), app.tags)
+        if not (guarded or theirs or restraint.of(wanted, now=self.now())):
+            secrets = view.basis.secrets.values() if view.basis else ()
+            await self.journal.enter(at, status.failure, secrets=secrets)
+
+    def _place(self, source: manifest.Source, key: Key, view: objects.View) -> failures.Place | None:
+        """Where the app's failures are kept."""
+        return failures.place(self.scope.owner(source.find(*key).object), view.stack, share=view.ids.names.share)
+
     def _report(
         self,
         source: manifest.Source,
@@ -154,6 +191,7 @@ class Reconciler:
         view: objects.View | None,
         steps: Sequence[summarize.StepReport],
         started: datetime,
+        failure: store.Failure | None,
     ) -> summarize.Requeue:
         wanted, ended = source.find(*key).object, self.now()
         spec = wanted.spec
@@ -167,7 +205,7 @@ class Reconciler:
             interval=objects.interval(wanted, view, now=ended),
             retry_interval=spec.retry_interval if isinstance(spec, desired.AppSpec) else None,
             release=view.trial.serving.release if view and view.trial and view.trial.serving else None,
-            failure=objects.failure(view, now=ended) if view else None,
+            failure=failure,
             endpoint=view.endpoint if view else None,
             serving=objects.serving(view) if view else None,
             drift=objects.drift(view) if view else None,

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controller import assembly, commands, memory, objects, settings, views
+from controller import assembly, commands, failures, memory, objects, settings, tables, views
 from controller.model import desired, moments, observed, outcome, releases, tags
 from controller.model.kinds import Kind
 from controller.plan import restraint, rollout
-from controller.sources import git, manifest
+from controller.sources import manifest
+from controller.status import store
 
 Json = dict[str, Any]
 
@@ -36,26 +37,34 @@ async def status(chosen: settings.Settings, name: str, *, output: commands.Form)
     """Exit status 0: the wanted release serves, 1: it doesn't, or that can't be told."""
 
     async def told(one: assembly.Controller, source: manifest.Source) -> int:
-        shown = _standing(await _judged(one, source, name))
+        subject = await _judged(one, source, name)
+        known = await _recorded(one, subject) if subject.trial.course.rejection else ()
+        shown = _standing(subject, next((each for each in known if each.run == subject.trial.wanted), None))
         if output == "json":
             print(json.dumps(shown, indent=2))
         else:
-            views.console(sys.stdout).print(views.standing(shown))
+            views.console(sys.stdout).print(tables.facts(shown))
         return 0 if shown["state"] == "Done" and shown["rejection"] is None else 1
 
     return await _with(chosen, told)
 
 
 async def history(chosen: settings.Settings, name: str, *, output: commands.Form) -> int:
-    """The releases that Azure still has a revision of, newest first. Exit status 0, or 1 where that can't be told."""
+    """The releases that Azure still has a revision of, newest first, and those that are known to have failed. Exit
+    status 0, or 1 where that can't be told."""
 
     async def told(one: assembly.Controller, source: manifest.Source) -> int:
         subject = await _subject(one, source, name)
-        listed = [_revision(subject, each) for each in reversed(subject.seen.revisions)]
+        known = await _recorded(one, subject)
+        listed = [_revision(subject, each, known) for each in reversed(subject.seen.revisions)]
+        listed += _unlisted(subject, known)
         if output == "json":
             print(json.dumps({"revisions": listed}, indent=2))
-        else:
-            views.console(sys.stdout).print(views.revisions(listed))
+            return 0
+        views.console(sys.stdout).print(tables.revisions(listed))
+        if known:
+            lines = [f"{known[0].revision} failed last; -o json tells its evidence and its log"]
+            views.notes(views.console(sys.stderr), lines)
         return 0
 
     return await _with(chosen, told)
@@ -106,13 +115,10 @@ async def _with(
     """`then` is the app for which the controller has something to do afterwards."""
     try:
         async with assembly.controller(chosen) as one:
-            source = await one.loop.origin.load()
-            result = await work(one, source)
+            result = await work(one, await commands.loaded(one))
     except commands.RefusedError as error:
         return commands.refused(error.problems)
-    except manifest.LoadError as error:
-        return commands.refused(str(problem) for problem in error.problems)
-    except (git.FetchError, outcome.OutcomeError) as error:
+    except outcome.OutcomeError as error:
         return commands.refused([str(error)])
     if then:
         print(f"at the controller's next look; acaops reconcile {then} has it look now")
@@ -130,6 +136,20 @@ async def _subject(one: assembly.Controller, source: manifest.Source, name: str)
         raise commands.RefusedError(f"{name} has no container app yet")
     seen = rollout.Seen(view.seen.app, view.seen.revisions)
     return _Subject(loaded, view.seen.app, seen, view.trial, view)
+
+
+async def _recorded(one: assembly.Controller, subject: _Subject) -> tuple[store.Failure, ...]:
+    """The app's failures that its share tells of, newest first; none, and a warning, where it can't be asked."""
+    view, owner = subject.view, one.reconciler.scope.owner(subject.wanted)
+    at = failures.place(owner, view.stack, share=view.ids.names.share)
+    why = "the share or its account's keys can't be read"
+    try:
+        if at is not None:
+            return (await failures.read(one.cloud, at))[::-1]
+    except (outcome.OutcomeError, TimeoutError) as error:
+        why = failures.said(error)
+    views.warnings(views.console(sys.stderr), [f"what is known of failures can't be told: {why}"])
+    return ()
 
 
 async def _decide(
@@ -161,9 +181,10 @@ async def _judged(one: assembly.Controller, source: manifest.Source, name: str) 
     return subject
 
 
-def _standing(subject: _Subject) -> Json:
+def _standing(subject: _Subject, known: store.Failure | None) -> Json:
+    """`known` is what its share tells of the rejected release, from when it was judged."""
     trial, seen = subject.trial, subject.seen
-    rejection, cause = trial.course.rejection, trial.cause
+    rejection, cause, log = trial.course.rejection, trial.cause, subject.view.seen.log if subject.view.seen else ()
     verdict = trial.course.holds or trial.verdict
     return {
         "name": subject.wanted.metadata.name,
@@ -175,27 +196,46 @@ def _standing(subject: _Subject) -> Json:
         "state": type(verdict).__name__,
         "reason": getattr(verdict, "reason", None),
         "message": verdict.message,
+        "traffic": dict(seen.weights),
         "rejection": rejection.cause if rejection else None,
         "pending": [action.reason for step in subject.view.plan.steps if (action := step.action)],
-        "evidence": list(cause.evidence) if cause else [],
-        "log": list(subject.view.seen.log) if subject.view.seen else [],
-        "traffic": dict(seen.weights),
+        "evidence": list(known.evidence if known else cause.evidence if cause else ()),
+        "log": list(known.log if known else log),
     }
 
 
-def _revision(subject: _Subject, one: observed.Resource) -> Json:
-    facts, run = one.properties, rollout.run_of(one)
-    rejection = subject.seen.rejected(run) if run else None
+def _revision(subject: _Subject, one: observed.Resource, known: Sequence[store.Failure]) -> Json:
+    facts = one.properties
     created = observed.moment(facts.get("createdTime"))
-    return {
-        "revision": one.name,
-        "release": run.release if run else None,
-        "attempt": run.attempt if run else None,
+    told = {
         "created": moments.rfc3339(created) if created else None,
+        "listed": True,
         "active": bool(facts.get("active")),
         "running": facts.get("runningState"),
         "health": facts.get("healthState"),
         "traffic": subject.seen.weights.get(one.name, 0),
+    }
+    return _told(subject, one.name, rollout.run_of(one), told, known)
+
+
+def _unlisted(subject: _Subject, known: Sequence[store.Failure]) -> list[Json]:
+    """What failed and has no revision any more: Azure keeps only some."""
+    listed = {one.name for one in subject.seen.revisions}
+    gone = {"created": None, "listed": False, "active": False, "running": None, "health": None, "traffic": 0}
+    runs = {one.revision: one.run for one in known if one.revision not in listed}
+    return [_told(subject, name, run, gone, known) for name, run in runs.items()]
+
+
+def _told(subject: _Subject, name: str, run: releases.Run | None, facts: Json, known: Sequence[store.Failure]) -> Json:
+    """A revision, what it is of, and the ways in which it failed, the last one first."""
+    rejection = subject.seen.rejected(run) if run else None
+    found = [one.as_json() for one in known if (one.revision, one.run) == (name, run)]
+    return {
+        "revision": name,
+        "release": run.release if run else None,
+        "attempt": run.attempt if run else None,
+        **facts,
         "rejection": rejection.cause if rejection else None,
         "wanted": run == subject.trial.wanted,
+        "failures": [{each: one[each] for each in ("cause", "message", "evidence", "log", "when")} for one in found],
     }

@@ -15,7 +15,7 @@ from controller import assembly, commands, observe, settings, views
 from controller.cloud import port
 from controller.model import desired, identity, observed, outcome
 from controller.model.kinds import Kind
-from controller.sources import git, manifest
+from controller.sources import manifest
 
 Value = TypeVar("Value")
 
@@ -83,12 +83,7 @@ async def logs(chosen: settings.Settings, asked: Asked) -> int:
 
 async def _app(one: assembly.Controller, name: str) -> observed.Resource:
     """The container app of the object called `name`. Raises RefusedError and OutcomeError."""
-    try:
-        source = await one.loop.origin.load()
-    except manifest.LoadError as error:
-        raise commands.RefusedError(*map(str, error.problems)) from error
-    except git.FetchError as error:
-        raise commands.RefusedError(str(error)) from error
+    source = await commands.loaded(one)
     wanted = _wanted(source, name)
     ids, group = await observe.ids(one.cloud, source.environment(wanted.spec.environment_ref))
     app_id = ids.app(identity.app_name(wanted, group_id=ids.group))

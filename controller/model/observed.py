@@ -67,6 +67,11 @@ class Resource:
         return moment(written or self.properties.get("modifiedDate") or self.properties.get("createdDate"))
 
     @property
+    def created(self) -> datetime | None:
+        """When a revision or a replica was made, aware (recorded: revisions-list-activating); None for other kinds."""
+        return moment(self.properties.get("createdTime"))
+
+    @property
     def failed(self) -> bool:
         """Its last operation didn't come to its end."""
         return self.state.lower() in ("failed", "canceled")
@@ -76,6 +81,11 @@ class Resource:
         """Others may build on it. An environment that once got its address stays usable when an update of it fails
         (recorded: managedenv-patch-result-200-but-failed)."""
         return self.state.lower() == "succeeded" or (self.failed and bool(self.properties.get("staticIp")))
+
+
+def began(revision: Resource, started: datetime | None) -> datetime | None:
+    """From when on a revision's deadline counts: `started`, when its container did, else when it was made itself."""
+    return started or revision.created
 
 
 @dataclass(frozen=True)

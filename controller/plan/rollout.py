@@ -1,45 +1,20 @@
-"""Which run of which release an app's template is to be, where the traffic goes, and which revisions are stopped: one
-step at a time, from what was seen alone.
+"""What a rollout goes by and comes to: an app's revisions and tags as they were seen, the verdict that comes in, and
+the course of one pass that comes out. Which run is wanted, and which is to serve, follows from what was seen alone.
 
 Nothing is remembered between passes but what stands in the template, the traffic and the tags. It must not know how a
-template is rendered, nor how a revision is judged: the verdict comes in.
+template is rendered, nor what the next step is: that is `takeover`'s to say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from controller.model import moments, observed, outcome, releases, rollouts, tags
-from controller.model.conditions import Reason
+from controller.model import observed, outcome, releases, tags
 from controller.plan import template
-
-REJECTING = frozenset(
-    {
-        Reason.COMMAND_FAILED,
-        Reason.PROBE_FAILED,
-        Reason.MODEL_NOT_FOUND,
-        Reason.OUT_OF_MEMORY,
-        Reason.DEADLINE_EXCEEDED,
-        Reason.CHECK_FAILED,
-        Reason.UNKNOWN,
-    }
-)
-"""Causes that speak against the release itself. Others are the platform's, and pass or are mended beside it."""
-
-TWICE = frozenset({Reason.COMMAND_FAILED})
-"""Causes that may be bad luck, such as a package index that doesn't answer: a second attempt is made first."""
-
-STARTING = ("Activating", "Processing")
-"""The platform's words for a revision that wasn't ready yet (recorded)."""
-
-LATE = 300.0
-"""Seconds past the deadline in which a check that failed until then still speaks against the release."""
-
-SINGLE, MULTIPLE = "Single", "Multiple"
 
 Traffic = list[dict[str, Any]]
 
@@ -175,200 +150,7 @@ def effective(run: releases.Run, seen: Seen) -> releases.Run:
     if found:
         return found[0]
     back = seen.fallback(run)
-    return _run(back) if back else run
-
-
-def course(run: releases.Run, seen: Seen, *, wish: rollouts.Rollout, judged: Judged | None, now: datetime) -> Course:
-    """What to do next for the wanted `run`. `judged` is the candidate of the effective run, None without one."""
-    serving = effective(run, seen)
-    rejection = seen.rejected(run)
-    if rejection is None and judged is not None and _failed(run, seen, judged, deadline=wish.deadline, now=now):
-        made = _gone_back(run, seen, wish=wish, cause=judged.verdict)
-        if made is not None:
-            return made
-    made = _forward(serving, seen, wish=wish, judged=judged, now=now, back=serving != run)
-    candidate = seen.candidate(serving)
-    stopped = candidate is not None and candidate.properties.get("active") is False
-    return replace(made, rejection=rejection, start=candidate if stopped else None)
-
-
-def _failed(run: releases.Run, seen: Seen, judged: Judged, *, deadline: float, now: datetime) -> bool:
-    """Whether the verdict speaks against the release, while it is on trial: until it had all traffic, and for the
-    deadline afterwards. What served for long and fails then isn't to be blamed for what is new."""
-    candidate, verdict = seen.candidate(run), judged.verdict
-    if candidate is None or not isinstance(verdict, outcome.Stalled) or verdict.reason not in REJECTING:
-        return False
-    started = judged.started or observed.moment(candidate.properties.get("createdTime"))
-    tried = deadline + (LATE if verdict.reason == Reason.CHECK_FAILED else 0.0)
-    young = started is not None and now - started <= timedelta(seconds=tried)
-    never_ready = candidate.properties.get("runningState") in STARTING
-    return young or never_ready or not _took_over(candidate, seen)
-
-
-def _took_over(candidate: observed.Resource, seen: Seen) -> bool:
-    """Whether it came to serve alone: in single-revision mode the platform stops the others when it is ready."""
-    if seen.multiple:
-        return seen.weight(candidate) == 100
-    return not any(one is not candidate and _runs(one) for one in seen.revisions)
-
-
-def _untouched(candidate: observed.Resource, seen: Seen) -> bool:
-    """Whether it hasn't answered a single request."""
-    return seen.weight(candidate) == 0 if seen.multiple else not _took_over(candidate, seen)
-
-
-def _gone_back(run: releases.Run, seen: Seen, *, wish: rollouts.Rollout, cause: outcome.Outcome) -> Course | None:
-    """Away from a run that failed; None where there is nothing to go back to."""
-    assert isinstance(cause, outcome.Stalled)
-    candidate = seen.candidate(run)
-    assert candidate is not None
-    if cause.reason in TWICE and run.attempt == 1 and _untouched(candidate, seen):
-        again = _forward(run.next, seen, wish=wish, judged=None, now=None, back=False)
-        return replace(again, reason=f"second attempt after {cause.reason}")
-    rejection = releases.Rejection(run, cause.reason)
-    noted = {tags.REJECTED: releases.with_rejection(seen.rejections, rejection)}
-    reason = f"release {run.said} rejected: {cause.reason}"
-    stable = seen.stable
-    if seen.multiple and stable is not None and stable is not candidate:
-        made = Course(_run(stable), MULTIPLE, _all_to(stable), kept=True)
-        return replace(made, tags=noted, notes={tags.ROLLOUT: None}, reason=reason, rejection=rejection)
-    back = seen.fallback(run)
-    if back is None:
-        return None
-    made = _forward(_run(back), seen, wish=wish, judged=None, now=None, back=True)
-    return replace(made, back=back.properties.get("template"), tags=noted, reason=reason, rejection=rejection)
-
-
-def _forward(
-    run: releases.Run,
-    seen: Seen,
-    *,
-    wish: rollouts.Rollout,
-    judged: Judged | None,
-    now: datetime | None,
-    back: bool,
-) -> Course:
-    """Towards `run`; with `back` it isn't what is wanted, and comes from a listed revision."""
-    made = _beside if seen.multiple else _alone
-    if seen.app is None:
-        return Course(run, MULTIPLE if wish.beside else SINGLE, _to_latest())
-    found = made(run, seen, wish=wish, judged=judged, now=now, back=back)
-    if not back or found.kept:
-        return found
-    source = next((one for one in reversed(seen.revisions) if run_of(one) == run), None)
-    return replace(found, back=source.properties.get("template") if source else None, kept=source is None)
-
-
-def _alone(
-    run: releases.Run, seen: Seen, *, wish: rollouts.Rollout, judged: Judged | None, now: datetime | None, back: bool
-) -> Course:
-    """In single-revision mode the platform moves the traffic, when the new revision is ready."""
-    if wish.beside:
-        return _parted(seen)
-    made = Course(run, SINGLE, _to_latest(), stop=_useless(seen))
-    if wish.strategy != "Recreate":
-        return made
-    if seen.run != run and not back:
-        return replace(made, first=tuple(one for one in seen.revisions if _runs(one)))
-    # What failed is on record before it is stopped: without that it would look as if it only had to be started.
-    return replace(made, stop=_others(seen.latest, seen) if seen.run == run and seen.latest else ())
-
-
-def _parted(seen: Seen) -> Course:
-    """Single mode becomes multiple before anything else changes: what is healthy keeps the traffic, by its name."""
-    healthy = [one for one in seen.revisions if _runs(one) and one.properties.get("healthState") == "Healthy"]
-    keeps = healthy[-1] if healthy else seen.latest
-    run = seen.run or releases.Run("")
-    traffic = _all_to(keeps) if keeps else None
-    return Course(run, MULTIPLE, traffic, kept=True, reason="revision mode Single becomes Multiple")
-
-
-def _beside(
-    run: releases.Run, seen: Seen, *, wish: rollouts.Rollout, judged: Judged | None, now: datetime | None, back: bool
-) -> Course:
-    """In multiple-revision mode traffic is moved here, by name, once the new revision is proven."""
-    stable, candidate = seen.stable, seen.candidate(run)
-    if candidate is None:
-        return Course(run, MULTIPLE, _all_to(stable) if stable else None, notes={tags.ROLLOUT: None})
-    kept = candidate is not seen.latest
-    if seen.weight(candidate) == 100:
-        return _settled(replace(Course(run, MULTIPLE, kept=kept), stop=_others(candidate, seen)), seen, wish=wish)
-    if judged is None or not isinstance(judged.verdict, outcome.Done) or now is None:
-        return Course(run, MULTIPLE, _all_to(stable) if kept and stable else None, kept=kept, stop=_useless(seen))
-    return replace(_moved(run, candidate, seen, wish=wish, now=now), kept=kept)
-
-
-def _settled(made: Course, seen: Seen, *, wish: rollouts.Rollout) -> Course:
-    """The candidate has all traffic. Back to single mode only now, and only where it is the latest revision."""
-    if wish.beside or made.kept:
-        return made
-    single = replace(made, mode=SINGLE, traffic=_to_latest(), stop=())
-    return replace(single, reason="revision mode Multiple becomes Single")
-
-
-def _moved(
-    run: releases.Run, candidate: observed.Resource, seen: Seen, *, wish: rollouts.Rollout, now: datetime
-) -> Course:
-    """The next share of the traffic, when it is due."""
-    stable = seen.stable
-    done, steps = seen.progress, wish.steps if wish.strategy == "Canary" else ()
-    at = done.step if done and done.run == run and seen.weight(candidate) else -1
-    if done is not None and 0 <= at < len(steps):
-        until = done.since + timedelta(seconds=steps[at].hold)
-        if now < until:
-            return Course(run, MULTIPLE, holds=_holds(steps, at, since=done.since, until=until))
-    following = at + 1
-    if stable is None or stable is candidate or following >= len(steps):
-        return Course(
-            run, MULTIPLE, _all_to(candidate), notes={tags.ROLLOUT: None}, reason="traffic to the new revision"
-        )
-    weight = steps[following].weight
-    traffic = [_entry(stable, 100 - weight), _entry(candidate, weight)]
-    noted = {tags.ROLLOUT: str(releases.Progress(run, following, now))}
-    return Course(run, MULTIPLE, traffic, notes=noted, reason=f"{weight} % of the traffic to the new revision")
-
-
-def _holds(steps: Sequence[rollouts.Step], at: int, *, since: datetime, until: datetime) -> outcome.InProgress:
-    told = f"canary step {at + 1} of {len(steps)}: {steps[at].weight} % of the traffic until {moments.rfc3339(until)}"
-    return outcome.InProgress(Reason.ROLLING_OUT, told, since)
-
-
-def _to_latest() -> Traffic:
-    return [{"weight": 100, "latestRevision": True}]
-
-
-def _all_to(one: observed.Resource) -> Traffic:
-    return [_entry(one, 100)]
-
-
-def _entry(one: observed.Resource, weight: int) -> dict[str, Any]:
-    return {"revisionName": one.name, "weight": weight}
-
-
-def _others(candidate: observed.Resource, seen: Seen) -> tuple[observed.Resource, ...]:
-    return tuple(one for one in seen.revisions if one is not candidate and _runs(one))
-
-
-def _useless(seen: Seen) -> tuple[observed.Resource, ...]:
-    """Older ones that never came to serve and still hold a place: the platform keeps them (recorded)."""
-    return tuple(
-        one
-        for one in seen.revisions
-        if one is not seen.latest and _runs(one) and not seen.weights.get(one.name) and _never_served(one)
-    )
-
-
-def _never_served(one: observed.Resource) -> bool:
-    facts = one.properties
-    return facts.get("healthState") != "Healthy" and facts.get("runningState") in (*STARTING, "Failed")
-
-
-def _runs(one: observed.Resource) -> bool:
-    """Active, and not on its way out."""
-    return bool(one.properties.get("active")) and one.properties.get("runningState") not in (
-        "Deprovisioning",
-        "Stopped",
-    )
+    return its_run(back) if back else run
 
 
 def run_of(one: observed.Resource) -> releases.Run | None:
@@ -376,7 +158,8 @@ def run_of(one: observed.Resource) -> releases.Run | None:
     return template.run_of(one.properties.get("template") or {})
 
 
-def _run(one: observed.Resource) -> releases.Run:
+def its_run(one: observed.Resource) -> releases.Run:
+    """The same of one that is known to be of a release."""
     found = run_of(one)
     assert found is not None, "only a revision of a release is gone back to"
     return found

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from controller.model import content, desired, identity, observed, outcome, releases, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
-from controller.plan import actions, bodies, diff, ignoring, machines, rollout, stack, steps, template
+from controller.plan import actions, bodies, diff, ignoring, machines, rollout, stack, steps, takeover, template
 
 NO_SHARE = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for the file share")
 NO_TEMPLATE = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for what the new revision needs")
@@ -88,7 +88,7 @@ class App:
 
     def course(self, judged: rollout.Judged | None) -> rollout.Course:
         """What to do next, given the verdict on the candidate."""
-        return rollout.course(self.run, self.rolled, wish=self.wanted.spec.rollout, judged=judged, now=self.now)
+        return takeover.course(self.run, self.rolled, wish=self.wanted.spec.rollout, judged=judged, now=self.now)
 
 
 def plan(app: App, course: rollout.Course) -> tuple[actions.Step, ...]:

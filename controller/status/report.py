@@ -21,8 +21,8 @@ log = structlog.get_logger()
 @dataclass(frozen=True)
 class Pass:
     """What one pass came to. `release`, `endpoint`, `serving` (the revision's name) and `drift` are None where the pass
-    didn't get as far as to know them; what was told before then stays. `failure` is what
-    was found wrong with a release."""
+    didn't get as far as to know them; what was told before then stays. `failure` is what was found wrong with a
+    release, by this pass or by an earlier controller."""
 
     key: store.Key
     steps: Sequence[summarize.StepReport]
@@ -106,12 +106,12 @@ def _last_error(before: store.ObjectStatus, result: Pass, ready: conditions.Cond
 
 def _entry(result: Pass, ready: conditions.Condition) -> store.HistoryEntry | None:
     """A release that is Ready, or failed. What stops an object before its release was tried is none."""
-    found, when = result.failure, result.ended
+    found = result.failure
     if found is not None:
-        return store.HistoryEntry(found.release, found.revision, when, "Failed", found.message)
+        return store.HistoryEntry(found.release, found.revision, found.when, "Failed", found.message)
     if result.release is None or ready.status != "True":
         return None
-    return store.HistoryEntry(result.release, result.serving or "", when, "Ready", ready.message)
+    return store.HistoryEntry(result.release, result.serving or "", result.ended, "Ready", ready.message)
 
 
 def _without_gpu(verdict: outcome.Outcome, *, now: datetime) -> float:

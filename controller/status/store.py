@@ -1,7 +1,8 @@
 """The statuses in memory: what was last told of each object and of the source.
 
-One event loop's own: no locks, and nothing here that decides anything. All of it can be made again by a pass over each
-object, so losing it costs nothing but the history that isn't on the share.
+One event loop's own: no locks, and nothing here that decides anything. Losing it costs little: conditions are made
+again by a pass over each object, why a release failed is read from its share, and which releases there were is Azure's
+own list of revisions. What a history says of those that became Ready is lost.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import structlog
 
-from controller.model import conditions, moments, outcome
+from controller.model import conditions, moments, outcome, releases
 from controller.model.commit import Commit
 from controller.status import summarize
 
@@ -63,11 +64,12 @@ class Drift:
 
 @dataclass(frozen=True)
 class Failure:
-    """How a release failed: `revision` is the name of its revision in Azure, `cause` a reason, `evidence` the words it
-    was recognised by, `log` the last lines of its container, without secrets. `rejected` says that it isn't tried again
-    by itself."""
+    """How an attempt at a release failed: `revision` is the name of its revision in Azure, `cause` a reason, `evidence`
+    the words it was recognised by, `log` the last lines of its container, without secrets. `rejected` says that it
+    isn't tried again by itself."""
 
     release: str
+    attempt: int
     revision: str
     cause: str
     message: str
@@ -76,9 +78,14 @@ class Failure:
     when: datetime
     rejected: bool
 
+    @property
+    def run(self) -> releases.Run:
+        return releases.Run(self.release, self.attempt)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "release": self.release,
+            "attempt": self.attempt,
             "revision": self.revision,
             "cause": self.cause,
             "message": self.message,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,7 +83,8 @@ async def test_a_crashing_release_is_gone_back_from(stack: Stack, strategy: str)
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 async def test_going_back_moves_no_byte(stack: Stack, strategy: str) -> None:
-    """The old bundle is still there: nothing is written to the share once the failed release was begun."""
+    """The old bundle is still there: all that is written to the share once the failed release was begun is why it
+    failed."""
     stack.write(environment(), app(rollout=STRATEGIES[strategy]))
     await stack.converge()
     since = len(stack.writes())
@@ -90,9 +92,20 @@ async def test_going_back_moves_no_byte(stack: Stack, strategy: str) -> None:
     stack.write(environment(), bad(CRASH, rollout=STRATEGIES[strategy]))
     await stack.settle()
     assert "was rejected" in stack.message()
-    ours = ["share" if not path.startswith("/subscriptions") else "app" for _, path in stack.writes()[since:]]
-    assert ours.count("share") > 0
-    assert "share" not in ours[ours.index("app") :]
+    written = [path for _, path in stack.writes()[since:]]
+    uploaded = [path for path in written if ".tar.gz" in path]
+    begun = written.index(stack.ids.app("chat"))
+    assert uploaded
+    assert not set(uploaded) & set(written[begun:])
+    assert {_share_file(path) for path in written[begun:] if not path.startswith("/subscriptions")} == {
+        ".acaops/one/chat/failures.json"
+    }
+
+
+def _share_file(path: str) -> str:
+    """The file on the share that a request is about, whatever it is called while it is written."""
+    folder, _, name = path.partition("/models/")[2].rpartition("/")
+    return f"{folder}/{re.sub(r'^[.](.+)[.]acaops-[0-9a-f]{8}$', lambda found: found[1], name)}"
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from controller import loop, pruning, settings, views
+from controller import loop, pruning, settings, tables
 from tests.reconcile.stack import GROUP, Stack, environment
 from tests.reconcile.test_remote_source import Followed, followed
 
@@ -55,7 +55,7 @@ def shown(one: Followed, *, days: int) -> str:
     commit = one.source.commit
     assert commit is not None
     out = io.StringIO()
-    line = views.source_line(one.source.as_json(), now=commit.time + timedelta(days=days))
+    line = tables.source_line(one.source.as_json(), now=commit.time + timedelta(days=days))
     Console(file=out, width=400).print(line)
     return out.getvalue()
 

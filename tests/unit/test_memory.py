@@ -140,9 +140,23 @@ def test_that_memory_ran_out_is_remembered(known: memory.Memory) -> None:
     """Restarts hide it; another revision has causes of its own."""
     ended = diagnosis.Cause(Reason.COMMAND_FAILED, "it ends", (), assumed=False)
     killed = diagnosis.Cause(Reason.OUT_OF_MEMORY, "it needs more", (), assumed=False)
-    assert known.cause("/r1", None) is None
-    assert known.cause("/r1", ended) is ended
-    assert known.cause("/r1", killed) is killed
-    assert known.cause("/r1", ended) is killed
-    assert known.cause("/r1", None) is None
-    assert known.cause("/r2", ended) is ended
+    assert known.cause("chat", "/r1", None) is None
+    assert known.cause("chat", "/r1", ended) is ended
+    assert known.cause("chat", "/r1", killed) is killed
+    assert known.cause("chat", "/r1", ended) is killed
+    assert known.cause("chat", "/r1", None) is None
+    assert known.cause("chat", "/r2", ended) is ended
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("InferenceApp", False), ("Environment", True)])
+def test_what_is_gone_is_forgotten(known: memory.Memory, kind: str, *, kept: bool) -> None:
+    """An app, with its checks and its causes; not one that is called like an environment, nor another one."""
+    killed = diagnosis.Cause(Reason.OUT_OF_MEMORY, "it needs more", (), assumed=False)
+    for name in ("chat", "other"):
+        rest(known, name)
+        known.streaks[name] = memory.Streak("r1", "/r1")
+        known.cause(name, "/r1", killed)
+    known.forget(kind, "chat")
+    known.forget(kind, "never-there")
+    for name, there in {"chat": kept, "other": True}.items():
+        assert [name in known.streaks, name in known.causes, known.resting(name, basis()) is not None] == [there] * 3

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from controller import views
+from controller import tables, views
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ENDPOINT = "https://phi3.nicedune-1234.westus3.azurecontainerapps.io"
@@ -88,7 +88,7 @@ STALLED = told("False", reason="QuotaExceeded", message="no quota for NC24-A100"
 def table(*statuses: dict[str, Any], width: int, encoding: str = "utf-8") -> str:
     stream = Stream(terminal=False, encoding=encoding)
     console = Console(file=stream, width=width, markup=False, highlight=False)
-    console.print(views.status_table({"objects": list(statuses)}, now=NOW))
+    console.print(tables.status_table({"objects": list(statuses)}, now=NOW))
     return stream.getvalue()
 
 
@@ -117,12 +117,12 @@ def test_a_commit_that_is_not_applied_stands_beside_the_one_that_is() -> None:
     assert "applied" not in table(same, width=260)
 
     source = {"folder": "https://git.example/x (main, state)", "commit": old, "attempted": new, "fetchError": "away"}
-    line = views.source_line({**source, "fetchedAt": "2026-11-22T10:00:00Z", "notice": "rewritten"}, now=NOW)
+    line = tables.source_line({**source, "fetchedAt": "2026-11-22T10:00:00Z", "notice": "rewritten"}, now=NOW)
     assert str(line) == (
         'https://git.example/x (main, state): loaded aaaaaaaaaaaa "good" by Ann, 3h old; attempted bbbbbbbbbbbb "bad" '
         "by Ann; last fetched 2h ago; rewritten"
     )
-    assert not views.source_line({"folder": "state", "commit": None})
+    assert not tables.source_line({"folder": "state", "commit": None})
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -190,7 +190,7 @@ def test_colours_only_on_a_terminal_and_without_no_color(
     if no_color:
         monkeypatch.setenv("NO_COLOR", no_color)
     stream = Stream(terminal=terminal)
-    views.console(stream).print(views.status_table({"objects": [status(conditions=STALLED)]}, now=NOW))
+    views.console(stream).print(tables.status_table({"objects": [status(conditions=STALLED)]}, now=NOW))
     assert ("\x1b[31m" in stream.getvalue()) == coloured
 
 
@@ -338,4 +338,4 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch, clock: Cloc
 )
 def test_who_leads(leader: dict[str, str | None] | None, told: str) -> None:
     """Only where one is elected."""
-    assert views.leader_line(leader, now=datetime(2026, 11, 22, 12, tzinfo=UTC)).plain == told
+    assert tables.leader_line(leader, now=datetime(2026, 11, 22, 12, tzinfo=UTC)).plain == told

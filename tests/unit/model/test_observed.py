@@ -49,6 +49,15 @@ def test_a_resource_tells_its_parts() -> None:
     assert (dict(bare.properties), dict(bare.tags)) == ({}, {})
 
 
+def test_a_deadline_counts_from_the_containers_start() -> None:
+    """From when the revision was made, where its container didn't start; from nothing where nobody knows."""
+    revision = observed.Resource({"properties": {"createdTime": "2026-11-20T08:15:20+00:00"}})
+
+    assert observed.began(revision, FIRST + timedelta(minutes=5)) == FIRST + timedelta(minutes=5)
+    assert observed.began(revision, None) == revision.created == FIRST
+    assert observed.began(observed.Resource({}), None) is None
+
+
 @pytest.mark.parametrize(
     ("state", "settled", "usable"),
     [

@@ -10,7 +10,7 @@ import pytest
 
 from controller.model import observed, outcome, releases, rollouts, tags
 from controller.model.conditions import Reason
-from controller.plan import rollout
+from controller.plan import rollout, takeover
 
 A, B, C = ("a" * 16, "b" * 16, "c" * 16)
 NOW = datetime.fromisoformat("2026-11-22T12:00:00+00:00")
@@ -66,7 +66,7 @@ def course(
     release: str, known: rollout.Seen, wish: rollouts.Rollout = ROLLING, verdict: outcome.Outcome | None = None
 ) -> rollout.Course:
     judged = None if verdict is None else rollout.Judged(verdict)
-    return rollout.course(rollout.wanted(release, known), known, wish=wish, judged=judged, now=NOW)
+    return takeover.course(rollout.wanted(release, known), known, wish=wish, judged=judged, now=NOW)
 
 
 def stalled(reason: str) -> outcome.Stalled:
@@ -208,7 +208,7 @@ def test_what_served_for_long_is_not_rejected() -> None:
     started = NOW - timedelta(seconds=60)
     known = seen(revision("r1", A, STOPPED), revision("r2", B, FAILED, age=4000))
     judged = rollout.Judged(stalled(Reason.CHECK_FAILED), started)
-    made = rollout.course(releases.Run(B), known, wish=ROLLING, judged=judged, now=NOW)
+    made = takeover.course(releases.Run(B), known, wish=ROLLING, judged=judged, now=NOW)
     assert made.run.release == A
 
 

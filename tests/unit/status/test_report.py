@@ -109,7 +109,7 @@ def test_a_release_enters_the_history_when_it_is_decided(
 
 def test_a_failed_release_enters_the_history(statuses: store.Store, told: metrics.Metrics) -> None:
     """With what was found; it stays in the status while another one serves in its place."""
-    found = store.Failure("r2", "a--2", "CommandFailed", "it ends", ("exit code 1",), ("line",), NOW, rejected=True)
+    found = store.Failure("r2", 1, "a--2", "CommandFailed", "it ends", ("exit code 1",), ("line",), NOW, rejected=True)
     report.tell(statuses, told, passed(step(DONE)))
     report.tell(statuses, told, replace(passed(step(WORKING), minutes=1), failure=found))
     report.tell(statuses, told, passed(step(STALLED), minutes=2))

@@ -105,7 +105,7 @@ def test_json_has_the_kubernetes_shape() -> None:
         drift=(store.Drift("containerApp", "properties.template.scale.maxReplicas", left=True),),
         suspended=store.Suspended("an incident", NOW),
         last_error="e",
-        failure=store.Failure("r0", "app--0", "OutOfMemory", "m", ("137",), ("last words",), NOW, rejected=True),
+        failure=store.Failure("r0", 1, "app--0", "OutOfMemory", "m", ("137",), ("last words",), NOW, rejected=True),
         history=(HistoryEntry("r1", "app--1", NOW, "Ready", "m"),),
         last_pass=NOW,
         passes=7,
@@ -140,6 +140,7 @@ def test_json_has_the_kubernetes_shape() -> None:
         "lastError": "e",
         "failure": {
             "release": "r0",
+            "attempt": 1,
             "revision": "app--0",
             "cause": "OutOfMemory",
             "message": "m",

@@ -1,0 +1,48 @@
+"""How answers of an endpoint are counted, as far as that takes no Azure."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from controller import judging, memory
+from controller.cloud import port
+from controller.model import observed, outcome
+from tests.unit.plan import wanted
+
+APP = wanted.app(rollout={"check": {"path": "/readyz", "successes": 2}})
+RUNS = {"provisioningState": "Provisioned", "healthState": "Healthy", "runningState": "Running", "active": True}
+
+
+class Cloud:
+    """Its app answers well, and has no replicas."""
+
+    async def check(self, url: str) -> observed.Check:
+        return observed.Check(200, None, "", conclusive=True)
+
+    async def replicas(self, revision_id: str) -> tuple[observed.Resource, ...]:
+        return ()
+
+
+@pytest.mark.parametrize("other", ["release", "revision"])
+async def test_answers_of_another_release_or_revision_do_not_count(other: str) -> None:
+    """Nor do those of the same revision's name in another place."""
+    app = wanted.created(APP)
+    facts: dict[str, Any] = {**RUNS, "template": app.properties["template"], "createdTime": "2026-11-20T08:00:00Z"}
+    revision = observed.Resource({"name": "r1", "id": f"{app.id}/revisions/r1", "properties": facts})
+    ingress = {**app.properties["configuration"]["ingress"], "fqdn": "phi3.example.com"}
+    config = {**app.properties["configuration"], "ingress": ingress}
+    live = wanted.with_properties(app, latestRevisionName="r1", configuration=config)
+    one = wanted.subject(APP, observed.Workload(wanted.stack(), live, (revision,)))
+    named = {"release": one.serving.release, "revision": f"{one.id}/revisions/r1"}
+    known, name, cloud = memory.Memory(), APP.metadata.name, cast(port.Cloud, Cloud())
+
+    known.streaks[name] = memory.Streak(**named, count=2)
+    _, trial = await judging.tried(cloud, one, known=known)
+    assert isinstance(trial.verdict, outcome.Done)
+
+    known.streaks[name] = memory.Streak(**{**named, other: "/elsewhere/revisions/r1"}, count=2)
+    _, trial = await judging.tried(cloud, one, known=known)
+    assert isinstance(trial.verdict, outcome.InProgress)
+    assert known.streaks[name].count == 1
