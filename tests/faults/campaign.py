@@ -17,8 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults import case, fuzz, kinds, portal, scenarios, seam, sequences
+from tests.faults import case, fuzz, kinds, portal, rollouts, scenarios, seam, sequences
 
+SCENARIOS = scenarios.BY_NAME | rollouts.BY_NAME
 PAIRS, TRIPLES = 500, 100
 TOLD = 500
 """Cases between two lines of progress."""
@@ -73,11 +74,13 @@ LEARNED: dict[str, Learned] = {}
 def learn(names: Iterable[str], root: Path) -> None:
     for name in names:
         try:
-            prepared = asyncio.run(scenarios.prepare(scenarios.BY_NAME[name], root))
+            prepared = asyncio.run(scenarios.prepare(SCENARIOS[name], root))
         except AssertionError as error:
             raise case.Disturbed(f"{name} can't even be begun: {error}") from error
         baseline = asyncio.run(case.learn(prepared))
-        LEARNED[name] = Learned(prepared, baseline, tuple(_chosen(baseline.seen)))
+        about = prepared.scenario.about
+        chosen = (place for place in _chosen(baseline.seen) if about in baseline.seen[place].call.path.lower())
+        LEARNED[name] = Learned(prepared, baseline, tuple(chosen))
 
 
 def _chosen(seen: Sequence[seam.Seen]) -> Iterator[int]:
@@ -100,8 +103,13 @@ def singles(learned: Mapping[str, Learned]) -> list[Case]:
         for name, one in learned.items()
         for index in sorted(one.chosen)[:MOST_REQUESTS]
         for kind in kinds.KINDS
-        if kind.applies(one.baseline.seen[index])
+        if kind.applies(one.baseline.seen[index]) and not _known(one, index, kind)
     ]
+
+
+def _known(one: Learned, index: int, kind: kinds.Kind) -> bool:
+    """Of the ways in which a read merely fails, one is enough where a scenario isn't about them."""
+    return bool(one.prepared.scenario.about) and kind.named in kinds.ALIKE and not one.baseline.seen[index].writes
 
 
 def skipped(learned: Mapping[str, Learned]) -> int:
@@ -192,7 +200,7 @@ def column(outcome: Outcome) -> str:
 
 
 def report(outcomes: Sequence[Outcome], learned: Mapping[str, Learned], *, seconds: float, seed: int) -> str:
-    names = [name for name in scenarios.BY_NAME if name in learned]
+    names = [name for name in SCENARIOS if name in learned]
     columns = [*(kind.named for kind in kinds.KINDS), "pair", "triple"]
     rows = [(outcome.case.scenario, column(outcome), outcome) for outcome in outcomes]
     broken = [outcome for outcome in outcomes if outcome.broken]
@@ -233,7 +241,7 @@ def show(name: str) -> bool:
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tests.faults.campaign", description=__doc__)
-    parser.add_argument("--scenario", action="append", choices=sorted(scenarios.BY_NAME), help="only this one")
+    parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS), help="only this one")
     parser.add_argument("--kind", action="append", choices=sorted(kinds.BY_NAME), help="only this fault")
     parser.add_argument("--case", help="one case again, told at length")
     parser.add_argument("--sample", type=int, help="so many of the single faults")
@@ -248,7 +256,7 @@ def main(given: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(given)
     with tempfile.TemporaryDirectory(prefix="acaops-campaign-") as folder:
         begun = time.monotonic()
-        names = [chosen.case.partition(":")[0]] if chosen.case else chosen.scenario or list(scenarios.BY_NAME)
+        names = [chosen.case.partition(":")[0]] if chosen.case else chosen.scenario or list(SCENARIOS)
         try:
             learn(names, Path(folder))
         except case.Disturbed as error:

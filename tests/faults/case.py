@@ -134,7 +134,9 @@ async def _run(
     ending: scenarios.Check | None,
 ) -> None:
     scenario = prepared.scenario
-    async with world.opened(state, faults, ending=scenario.ending) as here:
+    async with world.opened(
+        state, faults, ending=scenario.ending, pausing=scenario.pausing, plays=scenario.plays
+    ) as here:
         here.watch.begin()
         written = len(here.writes())
         for step, source in zip(scenario.steps, prepared.sources, strict=True):
@@ -144,7 +146,8 @@ async def _run(
                 written = len(here.writes())
                 here.watch.made.clear()
                 here.watch.removed.clear()
-            drive = world.Drive(here, source, prunes=step.prunes, deletes=step.deletes, stalled=scenario.stalled)
+            here.watch.shifts.answers = step.state.answers
+            drive = world.Drive(here, source, prunes=step.prunes, deletes=step.deletes, stalled=step.stalled)
             if not step.hasty or not await _died(here, drive):
                 await _converge(here, drive, result, restless=restless)
         _told(here, result)

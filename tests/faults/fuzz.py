@@ -31,7 +31,7 @@ from controller.sources import manifest
 from controller.status import store, summarize
 from controller.telemetry import log as logs
 from controller.telemetry import metrics
-from tests.faults import answers, scenarios
+from tests.faults import answers, rollouts, scenarios
 
 STATES = 20_000
 TIME = datetime(2026, 11, 22, tzinfo=UTC)
@@ -262,7 +262,8 @@ class Tally:
 
 def _documents() -> list[list[Any]]:
     """Valid states, with about every field there is somewhere."""
-    states = [step.state for scenario in scenarios.SCENARIOS for step in scenario.steps]
+    known = (*scenarios.SCENARIOS, *rollouts.SCENARIOS)
+    states = [step.state for scenario in known for step in scenario.steps]
     full = scenarios.app(
         registries=[{"server": "x.azurecr.io", "identity": "system"}],
         probes="Keep",

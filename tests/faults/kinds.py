@@ -154,8 +154,10 @@ async def _cancelled(moment: Moment) -> Any:
 
 
 def _retold(seen: Seen) -> bool:
-    """An old answer that says something else."""
-    return seen.call.method == "GET" and seen.before and not seen.same
+    """An old answer that says something else. That a container was restarted is told by its replicas alone: nobody sees
+    through an old answer of theirs."""
+    told = seen.call.path.endswith("/replicas")
+    return seen.call.method == "GET" and seen.before and not seen.same and not told
 
 
 KINDS: tuple[Kind, ...] = (
@@ -186,6 +188,9 @@ BY_NAME = {kind.named: kind for kind in KINDS}
 
 HIDING = frozenset({"404-new", "stale"})
 """Answers that are taken for true and aren't."""
+
+ALIKE = frozenset({"refused", "timeout-after", "503", "429", "malformed", "401"})
+"""For a read the same as 500-before, but for how it is found out."""
 
 ENDING = frozenset({"op-failed", "op-canceled", "op-stuck"})
 """What was being made is taken back by Azure."""

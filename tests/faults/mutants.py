@@ -225,6 +225,78 @@ MUTANTS: tuple[Mutant, ...] = (
         ("prune-all", "image"),
         ("500-before", "503"),
     ),
+    Mutant(
+        "traffic is moved before the check has passed",
+        (
+            Edit(
+                "controller/plan/takeover.py",
+                "    if judged is None or not isinstance(judged.verdict, outcome.Done):\n",
+                "    if judged is None or not isinstance(judged.verdict, outcome.Done | outcome.InProgress):\n",
+            ),
+        ),
+        ("blue-green",),
+        ("500-before",),
+    ),
+    Mutant(
+        "a new revision has the traffic of the latest",
+        (
+            Edit(
+                "controller/plan/takeover.py",
+                "return Course(run, MULTIPLE, _all_to(stable) if stable else None, notes={tags.ROLLOUT: None})",
+                "return Course(run, MULTIPLE, None, notes={tags.ROLLOUT: None})",
+            ),
+        ),
+        ("blue-green",),
+        ("500-before",),
+    ),
+    Mutant(
+        "the old revision is stopped before the traffic moved",
+        (
+            Edit(
+                "controller/plan/takeover.py",
+                "_all_to(stable) if kept and stable else None, kept=kept, stop=_useless(seen))",
+                "_all_to(stable) if kept and stable else None, kept=kept, stop=_others(candidate, seen))",
+            ),
+        ),
+        ("blue-green",),
+        ("500-before",),
+    ),
+    Mutant(
+        "a canary's step isn't held",
+        (Edit("controller/plan/takeover.py", "        if now < until:\n", "        if now < done.since:\n"),),
+        ("canary",),
+        ("500-before",),
+    ),
+    Mutant(
+        "a rejection isn't written with the way back",
+        (
+            Edit(
+                "controller/plan/takeover.py",
+                'back=back.properties.get("template"), tags=noted, reason=reason, rejection=rejection)',
+                'back=back.properties.get("template"), reason=reason, rejection=rejection)',
+            ),
+        ),
+        ("rejected",),
+        ("500-before",),
+    ),
+    Mutant(
+        "good answers are counted on over a restart",
+        (Edit("controller/judging.py", "(streak.count if lasted else 0)", "streak.count"),),
+        ("unproven",),
+        ("500-before",),
+    ),
+    Mutant(
+        "the bundle of a listed revision is removed",
+        (
+            Edit(
+                "controller/apply.py",
+                "if template.bundle_digest(name) not in (None, *action.keep):",
+                "if template.bundle_digest(name) is not None:",
+            ),
+        ),
+        ("blue-green",),
+        ("500-before",),
+    ),
 )
 
 

@@ -20,6 +20,9 @@ Picture = Mapping[str, str]
 PASSING = ("operations",)
 """Kinds of documents that are no resources."""
 
+TOLD = ("failures.json",)
+"""Files for people to read, which tell of the way."""
+
 _CHANCE = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[0-9.]*(Z|\+00:00)?"), "<time>"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uuid>"),
@@ -94,7 +97,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def _files(local: server.Server) -> Iterator[tuple[str, str]]:
     root = local.settings.state / "shares"
     for path in _every_file(local):
-        if not files.is_temporary(path.name):
+        if not files.is_temporary(path.name) and path.name not in TOLD:
             data = path.read_bytes()
             shown = hashlib.sha256(data).hexdigest() if path.suffix == ".gz" else data.decode(errors="replace")
             yield f"file {path.relative_to(root).as_posix()}", shown

@@ -19,9 +19,10 @@ import yaml
 from controller.model import tags
 from controller.sources import manifest
 from controller.telemetry import log as logs
+from infra.local_azure import scenario as played
 from tests.faults.world import World
 from tests.local_azure.conftest import asking
-from tests.reconcile.stack import GROUP, Json, Stack, environment, running
+from tests.reconcile.stack import APP, GROUP, Json, Stack, environment, running
 from tests.reconcile.stack import app as whole
 from tests.reconcile.test_adoption import made_by_hand
 
@@ -47,6 +48,12 @@ class State:
     code: Mapping[str, bytes] = field(default_factory=lambda: {"app.py": b"print('one')\n"})
     secret: str = VALUES[0]
 
+    @property
+    def answers(self) -> int:
+        """How often in a row a new release must answer, by the strictest app."""
+        checks = [one["spec"].get("rollout", {}).get("check") or {} for one in self.documents]
+        return max((check.get("successes", 0) for check in checks), default=0)
+
     def write(self, root: Path) -> None:
         (root / "desired_state").mkdir(parents=True)
         (root / "desired_state" / "state.yaml").write_text(yaml.safe_dump_all(self.documents))
@@ -56,20 +63,23 @@ class State:
 @dataclass(frozen=True)
 class Step:
     """`effect` is done in Azure, then `state` is wanted. `prunes`: what isn't wanted any more is deleted; `deletes`:
-    this is. `hasty`: where the controller dies in this step, the next one begins at once."""
+    this is. `stalled` are the objects that are meant to be so at the end, with words that tell why. `hasty`: where the
+    controller dies in this step, the next one begins at once."""
 
     state: State
     effect: Effect | None = None
     prunes: bool = False
     deletes: tags.Owner | None = None
+    stalled: Mapping[tuple[str, str], str] = field(default_factory=dict)
     hasty: bool = False
 
 
 @dataclass(frozen=True)
 class Scenario:
     """`start` is wanted and built before it begins, None where nothing was; `hand` makes what is there instead.
-    The apps in `ending` are meant to serve no more, the objects in `stalled` to be so. `check` tells what more must
-    hold at the end. `only` is how the paths of a picture begin that are compared: all, or some where history differs.
+    The apps in `ending` are meant to serve no more, those in `pausing` may stop for a while. `plays` is what goes wrong
+    with replicas. `check` tells what more must hold at the end. `only` is how the paths of a picture begin that are
+    compared: all, or some where history differs. `about` is what stands in the path of each call that is faulted.
     """
 
     named: str
@@ -77,7 +87,9 @@ class Scenario:
     steps: tuple[Step, ...]
     hand: Begin | None = None
     ending: tuple[str, ...] = ()
-    stalled: tuple[tuple[str, str], ...] = ()
+    pausing: tuple[str, ...] = ()
+    plays: tuple[played.Rule, ...] = ()
+    about: str = ""
     check: Check | None = None
     only: str = ""
 
@@ -89,9 +101,9 @@ def _write_code(code: Mapping[str, bytes], folder: Path) -> None:
         path.write_bytes(data)
 
 
-async def _ask(world: World, method: str, path: str, body: Any = None) -> Any:
-    async with asking(world.local) as ask:
-        answer = await ask(method, path, body)
+async def ask(world: World, method: str, path: str, body: Any = None) -> Any:
+    async with asking(world.local) as send:
+        answer = await send(method, path, body)
         assert answer.status < 300, answer
         return answer.body
 
@@ -99,7 +111,7 @@ async def _ask(world: World, method: str, path: str, body: Any = None) -> Any:
 async def _rotated(world: World) -> None:
     world.secrets()
     for key in ("key1", "key2"):
-        await _ask(world, "POST", f"{ACCOUNT}/regenerateKey", {"keyName": key})
+        await ask(world, "POST", f"{ACCOUNT}/regenerateKey", {"keyName": key})
 
 
 async def _drifted(world: World) -> None:
@@ -113,8 +125,8 @@ async def _joined(world: World) -> None:
 
 
 async def _edited(world: World, *, image: str | None) -> None:
-    live = await _ask(world, "GET", CHAT)
-    secrets = (await _ask(world, "POST", f"{CHAT}/listSecrets"))["value"]
+    live = await ask(world, "GET", CHAT)
+    secrets = (await ask(world, "POST", f"{CHAT}/listSecrets"))["value"]
     template = live["properties"]["template"]
     if image is not None:
         template["containers"][0]["image"] = image
@@ -122,14 +134,14 @@ async def _edited(world: World, *, image: str | None) -> None:
     template["containers"].append({"name": "sidecar", "image": "docker.io/library/busybox:1"})
     configuration = {"secrets": [*secrets, {"name": "theirs", "value": THEIRS}]}
     properties = {"template": template, "configuration": configuration}
-    await _ask(world, "PATCH", CHAT, {"tags": {"somebody": "was here"}, "properties": properties})
+    await ask(world, "PATCH", CHAT, {"tags": {"somebody": "was here"}, "properties": properties})
     world.time.advance(120)
 
 
 async def _theirs_is_left(world: World) -> list[str]:
     """What is wrong with what somebody else added."""
-    live = await _ask(world, "GET", CHAT)
-    secrets = await _ask(world, "POST", f"{CHAT}/listSecrets")
+    live = await ask(world, "GET", CHAT)
+    secrets = await ask(world, "POST", f"{CHAT}/listSecrets")
     containers = live["properties"]["template"]["containers"]
     kept = {
         "their tag": live["tags"].get("somebody") == "was here",
@@ -218,7 +230,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         ending=("chat",),
     ),
     Scenario("emptied", DOOMED, (Step(State(()), prunes=True),), check=_nothing_sent),
-    Scenario("not-ours", PLAIN, (Step(IMAGE),), hand=_taken, stalled=(("InferenceApp", "chat"),), check=_nothing_sent),
+    Scenario("not-ours", PLAIN, (Step(IMAGE, stalled={APP: "belongs to two"}),), hand=_taken, check=_nothing_sent),
     Scenario(
         "mirror-reverted",
         State((environment(), app(**MIRRORED)), OLD),

@@ -22,6 +22,8 @@ from multidict import CIMultiDict
 
 BLOCK = 4096
 BODILESS = ("HEAD", "DELETE")
+SWITCHING = ("/activate", "/deactivate")
+"""How the path of a POST ends that asks for more than an answer."""
 
 _NAMES = (
     (re.compile(r"\.acaops-[0-9a-f]{8}$"), ".acaops-*"),
@@ -65,7 +67,7 @@ class Seen:
 
     @property
     def writes(self) -> bool:
-        return self.call.method in ("PUT", "PATCH", "DELETE")
+        return self.call.method in ("PUT", "PATCH", "DELETE") or self.call.path.endswith(SWITCHING)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 from hypothesis import strategies
@@ -24,6 +25,7 @@ from tests.reconcile.stack import environment
 
 EXAMPLES = 60
 MOST_EDITS = 5
+STEPS = [{"weight": 20, "hold": "10s"}]
 CRASH = {"name": "LOCAL_AZURE_SIMULATE", "value": "crash"}
 
 
@@ -37,6 +39,7 @@ class Wish:
     team: str = "one"
     code: int = 1
     secret: int = 0
+    strategy: str = "Rolling"
     crashes: bool = False
 
     def state(self) -> scenarios.State:
@@ -47,6 +50,8 @@ class Wish:
             env=[*env, CRASH] if self.crashes else env,
             secrets=scenarios.SECRET["secrets"],
             tags={"team": self.team},
+            ingress={"sticky": False},
+            rollout={"strategy": self.strategy} | ({"steps": STEPS} if self.strategy == "Canary" else {}),
         )
         code = {"app.py": f"print({self.code})\n".encode()}
         return scenarios.State((environment(tags={"team": self.team}), wanted), code, scenarios.VALUES[self.secret])
@@ -68,6 +73,7 @@ WISHES = strategies.builds(
     team=strategies.sampled_from(["one", "two"]),
     code=strategies.integers(1, 2),
     secret=strategies.integers(0, 1),
+    strategy=strategies.sampled_from(["Rolling", "BlueGreen", "Canary", "Recreate"]),
     crashes=strategies.booleans(),
 )
 EDITS = strategies.builds(Edit, WISHES, strategies.sampled_from([None, 1, 3, 6]))
@@ -82,9 +88,12 @@ def end(local: server.Server) -> picture.Picture:
         (latest,) = [one for one in local._documents.list(context.REVISIONS, under=app["id"]) if one["active"]]
         named = {one["secretRef"] for one in app["template"]["containers"][0]["env"] if one.get("secretRef")}
         kept = [one for one in app["configuration"]["secrets"] or () if one["name"] in named]
-        configuration = {**app["configuration"], "secrets": kept}
+        # What was gone back from may still be the latest revision, with its template, and the mode stays Multiple then.
+        template = app["template"] if latest["name"] == app["latest"] else latest["template"]
+        ingress = {**app["configuration"]["ingress"], "traffic": latest["name"] in _served(app)}
+        configuration = {**app["configuration"], "secrets": kept, "ingress": ingress, "activeRevisionsMode": ""}
         told = {name: value for name, value in app["tags"].items() if name not in HISTORY}
-        shown = {"configuration": configuration, "template": app["template"], "tags": told, "runs": latest["template"]}
+        shown = {"configuration": configuration, "template": template, "tags": told, "runs": latest["template"]}
         found |= {f"app {app['name']}{path}": value for path, value in picture.flat(shown).items()}
     for kind in ("microsoft.app/managedenvironments", context.STORAGES):
         for one in local._documents.list(kind):
@@ -95,6 +104,12 @@ def end(local: server.Server) -> picture.Picture:
             shown = {"tags": one["resource"]["tags"], "properties": one["resource"]["properties"]}
             found |= {f"{one['resource']['name']}{path}": value for path, value in picture.flat(shown).items()}
     return found
+
+
+def _served(app: Mapping[str, Any]) -> set[str]:
+    """The names of the revisions that have traffic."""
+    entries = app["configuration"]["ingress"]["traffic"]
+    return {app["latest"] if one.get("latestRevision") else one["revisionName"] for one in entries if one["weight"]}
 
 
 HISTORY = (tags.HEALTHY, tags.REJECTED, tags.ROLLOUT, tags.APPLIED, tags.COMMIT)
@@ -129,7 +144,7 @@ class Walks:
     async def _walk(self, edits: Sequence[Edit]) -> picture.Picture:
         folder = Path(tempfile.mkdtemp(prefix="acaops-faults-", dir=case.SCRATCH))
         try:
-            async with world.opened(folder / "azure", seam.Seam()) as here:
+            async with world.opened(folder / "azure", seam.Seam(), pausing=_pausing(edits)) as here:
                 here.watch.begin()
                 for edit in edits:
                     await self._carried_out(here, edit)
@@ -160,6 +175,11 @@ class Walks:
         return self._sources[wish]
 
 
+def _pausing(edits: Sequence[Edit]) -> tuple[str, ...]:
+    """Where an old revision is stopped first, nobody serves for a while."""
+    return ("chat",) if any(edit.wish.strategy == "Recreate" for edit in edits) else ()
+
+
 def run(root: Path, *, seed: int, examples: int) -> tuple[int, list[str]]:
     """So many sequences by the seed, after those that go back: how many were walked, and what is wrong."""
     walks = Walks(root)
@@ -187,6 +207,6 @@ def run(root: Path, *, seed: int, examples: int) -> tuple[int, list[str]]:
 
 def _back(walks: Walks) -> None:
     """A, something broken, A again."""
-    for good in (Wish(), Wish(image=1, secret=1)):
+    for good in (Wish(), Wish(image=1, secret=1, strategy="BlueGreen")):
         bad = replace(good, crashes=True, code=2)
         walks.check([Edit(good, None), Edit(bad, None), Edit(good, None)])

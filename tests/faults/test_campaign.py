@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import structlog
 
-from tests.faults import campaign, fuzz, mutants, portal, scenarios, seam, sequences
+from tests.faults import campaign, fuzz, mutants, portal, seam, sequences
 
 SEED = 4
 SCENARIOS = ("image", "content", "key-rotation", "prune")
 """Those whose start is quickly built, and that have reads, writes, uploads, operations and deletions between them."""
 
+ROLLOUTS = ("canary", "rejected", "blue-green-rejected")
+"""Those in which traffic is moved in steps, and a release is gone back from in each mode."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    campaign.learn(SCENARIOS, tmp_path_factory.mktemp("scenarios"))
+    campaign.learn((*SCENARIOS, *ROLLOUTS), tmp_path_factory.mktemp("scenarios"))
     yield
     campaign.LEARNED.clear()
     structlog.reset_defaults()
 
 
-def one_of_each_kind() -> list[campaign.Case]:
-    """By the seed, one case of each kind of fault, whatever the scenario."""
+def one_of_each_kind(names: Sequence[str]) -> list[campaign.Case]:
+    """By the seed, one case of each kind of fault, in whichever of these scenarios."""
     chance, kinds = random.Random(SEED), dict[str, list[campaign.Case]]()
-    for case in campaign.singles(campaign.LEARNED):
+    for case in campaign.singles({name: campaign.LEARNED[name] for name in names}):
         kinds.setdefault(case.shots[0][1], []).append(case)
     return [chance.choice(found) for found in kinds.values()]
 
 
 def test_one_fault() -> None:
     """It converges, then is quiet, and ends as if nothing had happened, whatever befell the call."""
-    outcomes = [campaign.carry_out(case) for case in one_of_each_kind()]
+    outcomes = [campaign.carry_out(case) for case in one_of_each_kind(SCENARIOS)]
+    assert [(one.case.named, one.broken) for one in outcomes if one.broken] == []
+    assert all(one.fired == 1 for one in outcomes)
+
+
+def test_one_fault_in_a_rollout() -> None:
+    """The same while a release takes over or is gone back from."""
+    outcomes = [campaign.carry_out(case) for case in one_of_each_kind(ROLLOUTS)]
     assert [(one.case.named, one.broken) for one in outcomes if one.broken] == []
     assert all(one.fired == 1 for one in outcomes)
 
@@ -80,7 +90,7 @@ def test_every_mutant_can_be_sown() -> None:
     texts = {edit.file: (mutants.ROOT / edit.file).read_text() for one in mutants.MUTANTS for edit in one.edits}
     counts = {edit.old: texts[edit.file].count(edit.old) for one in mutants.MUTANTS for edit in one.edits}
     assert {old: count for old, count in counts.items() if count != 1} == {}
-    assert {name for one in mutants.MUTANTS for name in one.scenarios} <= set(scenarios.BY_NAME)
+    assert {name for one in mutants.MUTANTS for name in one.scenarios} <= set(campaign.SCENARIOS)
 
 
 def test_a_case_can_be_named() -> None:

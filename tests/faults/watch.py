@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.local_azure import replicas, server
 from infra.local_azure.apps import context, traffic
+from tests.faults import shifts
 
 RESOURCES = (
     "microsoft.resources/resourcegroups",
@@ -21,15 +22,24 @@ RESOURCES = (
 
 
 class Watch:
-    """Looks at a server from its start on. `broken` says what was violated; `begin` starts it over."""
+    """Looks at a server from its start on. `broken` says what was violated; `begin` starts it over. `shifts` looks at
+    rollouts."""
 
-    def __init__(self, local: server.Server, runtime: replicas.Runtime, *, ending: Collection[str]) -> None:
-        """`ending` names the apps that are meant to serve no more."""
+    def __init__(
+        self,
+        local: server.Server,
+        runtime: replicas.Runtime,
+        *,
+        ending: Collection[str] = (),
+        pausing: Collection[str] = (),
+    ) -> None:
+        """`ending` names the apps that are meant to serve no more, `pausing` those that may stop for a while."""
         self.broken: list[str] = []
         self.made: Counter[str] = Counter()
         self.removed: Counter[str] = Counter()
         self._documents, self._shares, self._runtime = local._documents, local._shares, runtime
-        self._keys, self._ending = local._storage.keys, frozenset(ending)
+        self._keys, self._ending, self._pausing = local._storage.keys, frozenset(ending), frozenset(pausing)
+        self.shifts = shifts.Shifts(local.settings.state / "shares", local._time.now)
         self._served: set[str] = set()
         self._on = False
         self._hook()
@@ -37,7 +47,10 @@ class Watch:
     def ended(self) -> list[str]:
         """What was violated, and what must not be at the end."""
         suffixes = [f"{app['name']} has a revision suffix" for app in self._apps() if app["template"]["revisionSuffix"]]
-        return [*self.broken, *suffixes, *self._dead_keys()]
+        idle = sorted(one for one in self._served if not self._meant(one) and one not in self._serving())
+        silent = [f"{one} serves no more at the end" for one in idle]
+        shifted = [line for app in self._apps() for line in self.shifts.ended(app, self._revisions(app))]
+        return [*self.broken, *suffixes, *silent, *shifted, *self._dead_keys()]
 
     def _dead_keys(self) -> list[str]:
         """Environment storages that revisions mount and whose key the account doesn't have any more."""
@@ -52,8 +65,10 @@ class Watch:
         self.broken.clear()
         self.made.clear()
         self.removed.clear()
-        self._served = {app["id"] for app in self._apps() if self._serves(app)}
+        self._served = self._serving()
+        self.shifts.begin()
         self._on = True
+        self._look("the start")
 
     def _hook(self) -> None:
         put, delete = self._documents.put, self._documents.delete
@@ -113,10 +128,23 @@ class Watch:
     def _look(self, after: str) -> None:
         if not self._on:
             return
-        serving = {app["id"] for app in self._apps() if self._serves(app)}
-        lost = sorted(one for one in self._served - serving if one.rpartition("/")[2] not in self._ending)
+        serving = self._serving()
+        lost = sorted(one for one in self._served - serving if not self._meant(one) and not self._pauses(one))
         self.broken += [f"{one} serves no more, after {after}" for one in lost]
         self._served |= serving
+        for app in self._apps():
+            revisions = self._revisions(app)
+            up = {one["id"] for one in revisions if any(each.ready for each in self._runtime.replicas(one["key"]))}
+            self.broken += [f"{line}, after {after}" for line in self.shifts.look(app, revisions, up=up)]
+
+    def _serving(self) -> set[str]:
+        return {app["id"] for app in self._apps() if self._serves(app)}
+
+    def _meant(self, app_id: str) -> bool:
+        return app_id.rpartition("/")[2] in self._ending
+
+    def _pauses(self, app_id: str) -> bool:
+        return app_id.rpartition("/")[2] in self._pausing
 
     def _unmounted(self, storage_id: str, what: str) -> None:
         if self._on and (users := self._users(storage_id, active=False)):

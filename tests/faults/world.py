@@ -12,27 +12,29 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from urllib.parse import urlsplit
 
 from controller import leftovers, loop, memory, objects, pruning, reconcile, settings, worker
 from controller.cloud import azure, files, pacing, share_calls, shared
-from controller.model import outcome, tags
+from controller.model import observed, outcome, tags
 from controller.model.conditions import Reason
 from controller.plan import planner, prune
 from controller.sources import manifest
 from controller.status import store, summarize
 from controller.telemetry import log as logs
 from controller.telemetry import metrics
-from infra.local_azure import clock, entra, server
+from infra.local_azure import clock, entra, scenario, server
 from infra.local_azure import settings as azure_settings
 from infra.local_azure.files import sharedkey
 from infra.local_azure.runtime import simulated
 from tests.faults import seam as seams
+from tests.faults import shifts
 from tests.faults import watch as watches
 from tests.local_azure.conftest import Local, _changes
 from tests.reconcile.stack import credentials
@@ -70,6 +72,17 @@ class Virtual(clock.ManualClock):
         self.advance(max(0.0, (moment - self.now()).total_seconds()))
 
 
+class _Overheard(azure.Azure):
+    """What apps answer is noted."""
+
+    shifts: shifts.Shifts
+
+    async def check(self, url: str) -> observed.Check:
+        found = await super().check(url)
+        self.shifts.asked(str(urlsplit(url).hostname).partition(".")[0], good=found.passed)
+        return found
+
+
 @dataclass
 class World:
     """`lines` is the log, `thrown` the text of every exception that left a pass."""
@@ -79,7 +92,7 @@ class World:
     seam: seams.Seam
     watch: watches.Watch
     lines: io.StringIO
-    cloud: azure.Azure = field(init=False)
+    cloud: _Overheard = field(init=False)
     reconciler: reconcile.Reconciler = field(init=False)
     looks: int = 0
     deaths: int = 0
@@ -98,7 +111,8 @@ class World:
         """A controller that remembers nothing, put together as the daemon's."""
         self._life = self.seam.life
         clock = pacing.Clock(self._seconds, self._rest)
-        self.cloud = azure.Azure(self.local.url, wrap=self.seam.wrap, pace=share_calls.Pace(0, 0), clock=clock)
+        self.cloud = _Overheard(self.local.url, wrap=self.seam.wrap, pace=share_calls.Pace(0, 0), clock=clock)
+        self.cloud.shifts = self.watch.shifts
         reads = shared.Shared(self.cloud, self._seconds)
         self._closing += [reads, self.cloud]
         self.called.clear()
@@ -219,7 +233,7 @@ class Drive:
     source: manifest.Source
     prunes: bool = False
     deletes: tags.Owner | None = None
-    stalled: Collection[store.Key] = ()
+    stalled: Mapping[store.Key, str] = field(default_factory=dict)
     due: dict[store.Key, datetime | None] = field(init=False)
     failures: Counter[store.Key] = field(default_factory=Counter)
     kinds: dict[store.Key, str] = field(default_factory=dict)
@@ -242,6 +256,7 @@ class Drive:
         """Every object is Ready, or Stalled as it is meant to be, and no look is due but the usual one."""
         statuses = self.world.reconciler.statuses
         told = [loop.settled(statuses.get(key)) is (key not in self.stalled) for key in self.source.keys]
+        told += [words in self.world.status(key) for key, words in self.stalled.items()]
         failed = any(one.state == "Failed" for one in statuses.source.pruning)
         usual = all(self.kinds.get(key) == "interval" for key in self.keys if key not in self.stalled)
         return all(told) and not failed and usual
@@ -299,9 +314,16 @@ class Drive:
 
 
 @contextlib.asynccontextmanager
-async def opened(state: Path, seam: seams.Seam, *, ending: Collection[str] = ()) -> AsyncIterator[World]:
+async def opened(
+    state: Path,
+    seam: seams.Seam,
+    *,
+    ending: Collection[str] = (),
+    pausing: Collection[str] = (),
+    plays: Sequence[scenario.Rule] = (),
+) -> AsyncIterator[World]:
     """A world over the local Azure in `state`, which runs again what it ran before. The apps in `ending` are meant to
-    serve no more."""
+    serve no more, those in `pausing` may stop for a while; `plays` is what goes wrong with replicas."""
     time = Virtual(datetime.now(UTC))
     runtime = simulated.Simulated(time)
     lines = io.StringIO()
@@ -311,7 +333,8 @@ async def opened(state: Path, seam: seams.Seam, *, ending: Collection[str] = ())
         async with server.Server(configured, time, runtime=runtime) as running:
             local = Local(running, time)
             seam.rules, seam.now = running.faults.rules, time.now
-            watch = watches.Watch(running, runtime, ending=ending)
+            running.scenario.play(*plays)
+            watch = watches.Watch(running, runtime, ending=ending, pausing=pausing)
             time.advance(WARM_UP)
             with mock.patch.dict(os.environ, credentials(local)):
                 world = seam.world = World(local, time, seam, watch, lines)
