@@ -92,6 +92,13 @@ def started(replicas: Iterable[observed.Resource]) -> datetime | None:
     return min((one for one in known if one is not None), default=None)
 
 
+def restarted(replicas: Iterable[observed.Resource]) -> datetime | None:
+    """When the last of the containers that were started anew began to run, aware; None where none was."""
+    anew = [one for replica in replicas for one in _containers(replica) if _restarts(one)]
+    found = [_STARTED.search(str(one.get("runningStateDetails") or "")) for one in anew]
+    return max((at for words in found if words and (at := _moment(words[1])) is not None), default=None)
+
+
 def _start(replica: observed.Resource, container: observed.Body) -> datetime | None:
     words = str(container.get("runningStateDetails") or "")
     if _restarts(container) or _BEFORE.search(words):

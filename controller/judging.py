@@ -5,6 +5,7 @@ say.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -23,16 +24,19 @@ async def tried(
 ) -> tuple[observed.Workload, memory.Trial]:
     """The verdict on what is to serve, and what follows from it; what was seen, with what was asked for besides."""
     candidate, seen, wish = one.candidate, one.seen, one.wanted.spec.rollout
+    watching = candidate is not None and health.healthy(candidate) and one.rolled.shares(candidate)
+    running = await cloud.replicas(candidate.id) if candidate is not None and watching else None
     success = health.Rollout(one.serving.release, wish.deadline, wish.check.successes if wish.check else 0, streak=0)
     if candidate is not None and wish.check is not None and health.healthy(candidate):
-        streak = await _checked(cloud, one, candidate, check=wish.check, known=known)
+        streak = await _checked(cloud, one, candidate, check=wish.check, running=running, known=known)
         seen, success = replace(seen, check=streak.check), replace(success, streak=streak.count)
     troubled = candidate is not None and _troubled(candidate, deadline=wish.deadline, now=one.now)
     if candidate is not None and troubled:
         lines = await observe.log(cloud, seen, candidate)
         seen = replace(seen, log=logs.redacted(lines, secrets=one.release.secrets.values()))
     verdict, cause, started = _judged(one, candidate, seen, success=success, overdue=troubled, known=known)
-    course = one.course(rollout.Judged(verdict, started) if candidate else None)
+    restarted = diagnosis.restarted(running or ())
+    course = one.course(rollout.Judged(verdict, started, restarted) if candidate else None)
     watched = _watched(one, candidate, verdict, started=started)
     return seen, memory.Trial(one.run, one.serving, candidate, verdict, cause, watched, course)
 
@@ -93,20 +97,27 @@ async def _checked(
     candidate: observed.Resource,
     *,
     check: rollouts.Check,
+    running: Sequence[observed.Resource] | None,
     known: memory.Memory,
 ) -> memory.Streak:
-    """Ask the candidate's endpoint once, where it is due, and count answers in a row."""
+    """Ask the candidate's endpoint once, where it is due, and count answers in a row. `running` are its replicas, where
+    they are known."""
     name, release, revision = one.wanted.metadata.name, one.serving.release, f"{one.id}/revisions/{candidate.name}"
     address = observe.address(candidate) if one.rolled.multiple else observe.endpoint(one.seen)
     streak = known.streaks.get(name)
     if streak is None or (streak.release, streak.revision) != (release, revision):
         streak = known.streaks[name] = memory.Streak(release, revision)
+    if running is not None and not _lasted(streak, observe.restarts(running)):
+        streak.count = 0
     due = streak.at is None or (one.now - streak.at).total_seconds() >= check.period
     if address is not None and due and streak.count < check.successes:
         streak.check, streak.at = await cloud.check(f"{address}{check.path}"), one.now
-        lives = await observe.lives(cloud, candidate)
-        # What ends between two questions answers each of them.
-        lasted = all(lives.get(replica, before + 1) <= before for replica, before in streak.lives.items())
+        lives = observe.restarts(await cloud.replicas(candidate.id))
         good = health.answers(streak.check, release)
-        streak.count, streak.lives = (streak.count if lasted else 0) + 1 if good else 0, lives
+        streak.count, streak.lives = (streak.count if _lasted(streak, lives) else 0) + 1 if good else 0, lives
     return streak
+
+
+def _lasted(streak: memory.Streak, lives: Mapping[str, int]) -> bool:
+    """Whether nothing ended since the last question: what ends between two of them answers each."""
+    return all(lives.get(replica, before + 1) <= before for replica, before in streak.lives.items())

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -152,11 +152,11 @@ async def log(cloud: port.Cloud, seen: observed.Workload, revision: observed.Res
     return ()
 
 
-async def lives(cloud: port.Cloud, revision: observed.Resource) -> Mapping[str, int]:
-    """How often the containers of each of the revision's replicas were restarted, by the replica's name."""
+def restarts(replicas: Iterable[observed.Resource]) -> Mapping[str, int]:
+    """How often the containers of each replica were restarted, by the replica's name."""
     return {
         replica.name: sum(int(one.get("restartCount") or 0) for one in replica.properties.get("containers") or ())
-        for replica in await cloud.replicas(revision.id)
+        for replica in replicas
     }
 
 

@@ -76,6 +76,10 @@ class Seen:
     def weight(self, one: observed.Resource) -> int:
         return self.weights.get(one.name, 0) if self.multiple else 100 * (one is self.latest)
 
+    def shares(self, one: observed.Resource) -> bool:
+        """Whether it has some of the traffic, and another revision the rest."""
+        return self.multiple and 0 < self.weight(one) < 100
+
     def candidate(self, run: releases.Run) -> observed.Resource | None:
         """The revision by which `run` is judged: the latest one, or else one that has traffic."""
         served = [self.stable] if self.multiple and self.stable else []
@@ -102,10 +106,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdict on the candidate. `started` is when its container started, aware; None where nobody knows."""
+    """The verdict on the candidate. `started` is when its container started, aware; None where nobody knows.
+    `restarted` is when the last of its containers was started anew, where that was looked at."""
 
     verdict: outcome.Outcome
     started: datetime | None = None
+    restarted: datetime | None = None
 
 
 @dataclass(frozen=True)

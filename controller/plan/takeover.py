@@ -50,10 +50,31 @@ def course(run: releases.Run, seen: Seen, *, wish: rollouts.Rollout, judged: Jud
         made = _gone_back(run, seen, wish=wish, cause=judged.verdict, now=now)
         if made is not None:
             return made
+    if stand_in := _stand_in(serving, seen):
+        reason = "traffic to what runs, as the revision that had it was stopped"
+        return Course(seen.run or serving, MULTIPLE, _all_to(stand_in), kept=True, reason=reason, rejection=rejection)
     made = _forward(serving, seen, wish=wish, judged=judged, now=now, back=serving != run)
-    candidate = seen.candidate(serving)
-    stopped = candidate is not None and candidate.properties.get("active") is False
-    return replace(made, rejection=rejection, start=candidate if stopped else None)
+    needed = (seen.stable if seen.multiple else None, seen.candidate(serving))
+    return replace(made, rejection=rejection, start=next((one for one in needed if one and _stopped(one)), None))
+
+
+def _stand_in(serving: releases.Run, seen: Seen) -> observed.Resource | None:
+    """The revision that can serve at once in place of a stopped one that has the traffic: not the candidate, which
+    isn't proven. Somebody stopped that one, or the platform did just before it was given the traffic by its name."""
+    if not seen.multiple or seen.stable is None or not _stopped(seen.stable):
+        return None
+    ready = [one for one in seen.revisions if _runs(one) and one.properties.get("healthState") == "Healthy"]
+    tried = seen.candidate(serving)
+    return next((one for one in reversed(ready) if one is not tried and _trusted(one, seen)), None)
+
+
+def _trusted(one: observed.Resource, seen: Seen) -> bool:
+    run = rollout.run_of(one)
+    return run is None or not seen.rejected(run)
+
+
+def _stopped(one: observed.Resource) -> bool:
+    return one.properties.get("active") is False
 
 
 def _failed(run: releases.Run, seen: Seen, judged: Judged, *, deadline: float, now: datetime) -> bool:
@@ -152,7 +173,7 @@ def _beside(run: releases.Run, seen: Seen, *, wish: rollouts.Rollout, judged: Ju
         return _settled(replace(Course(run, MULTIPLE, kept=kept), stop=_others(candidate, seen)), seen, wish=wish)
     if judged is None or not isinstance(judged.verdict, outcome.Done):
         return Course(run, MULTIPLE, _all_to(stable) if kept and stable else None, kept=kept, stop=_useless(seen))
-    return replace(_moved(run, candidate, seen, wish=wish, now=now), kept=kept)
+    return replace(_moved(run, candidate, seen, wish=wish, restarted=judged.restarted, now=now), kept=kept)
 
 
 def _settled(made: Course, seen: Seen, *, wish: rollouts.Rollout) -> Course:
@@ -164,16 +185,23 @@ def _settled(made: Course, seen: Seen, *, wish: rollouts.Rollout) -> Course:
 
 
 def _moved(
-    run: releases.Run, candidate: observed.Resource, seen: Seen, *, wish: rollouts.Rollout, now: datetime
+    run: releases.Run,
+    candidate: observed.Resource,
+    seen: Seen,
+    *,
+    wish: rollouts.Rollout,
+    restarted: datetime | None,
+    now: datetime,
 ) -> Course:
-    """The next share of the traffic, when it is due."""
+    """The next share of the traffic, when it is due. What ends during a step begins that anew."""
     stable = seen.stable
     done, steps = seen.progress, wish.steps if wish.strategy == "Canary" else ()
     at = done.step if done and done.run == run and seen.weight(candidate) else -1
     if done is not None and 0 <= at < len(steps):
-        until = done.since + timedelta(seconds=steps[at].hold)
+        since = max(done.since, restarted or done.since)
+        until = since + timedelta(seconds=steps[at].hold)
         if now < until:
-            return Course(run, MULTIPLE, holds=_holds(steps, at, since=done.since, until=until))
+            return Course(run, MULTIPLE, holds=_holds(steps, at, since=since, until=until))
     following = at + 1
     if stable is None or stable is candidate or following >= len(steps):
         return Course(

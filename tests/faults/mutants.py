@@ -281,7 +281,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "good answers are counted on over a restart",
-        (Edit("controller/judging.py", "(streak.count if lasted else 0)", "streak.count"),),
+        (Edit("controller/judging.py", "(streak.count if _lasted(streak, lives) else 0)", "streak.count"),),
         ("unproven",),
         ("500-before",),
     ),

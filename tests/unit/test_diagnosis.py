@@ -177,7 +177,7 @@ def test_a_revision_that_failed(words: str, code: str, assumed: bool) -> None:
         (LOOPING, Reason.COMMAND_FAILED),
         (f"{ENDED}Completed, exit code: 0.", Reason.COMMAND_FAILED),
         (f"{ENDED}Error, exit code: 1.", Reason.COMMAND_FAILED),
-        (f"{ENDED}Error, exit code: 137.", Reason.OUT_OF_MEMORY),
+        (f"{ENDED}Error, exit code: 137.", Reason.PROBE_FAILED),
         (f"{ENDED}OOMKilled, exit code: 137.", Reason.OUT_OF_MEMORY),
         (f"{ENDED}Error, exit code: 143.", Reason.PROBE_FAILED),
         (f"{WAITING}CreateContainerConfigError on legion.", Reason.COMMAND_FAILED),
@@ -478,3 +478,21 @@ def test_the_libraries_still_say_so(library: str, file: str, words: str) -> None
 def test_when_the_first_container_started(replicas: tuple[observed.Resource, ...], moment: datetime | None) -> None:
     """In the service's words, or since its replica was created, where it was started anew; None while none did."""
     assert diagnosis.started(replicas) == moment
+
+
+@pytest.mark.parametrize(
+    ("replicas", "moment"),
+    [
+        ((), None),
+        ((replica(STARTED),), None),
+        ((replica(LOOPING, restarts=1),), None),
+        ((replica("Container started at: noon.", restarts=1),), None),
+        ((replica(STARTED, restarts=1), replica("Container started at: 11/20/2026 8:16:20 AM.", restarts=2)),
+         datetime(2026, 11, 20, 8, 16, 20, tzinfo=UTC)),
+    ],
+)  # fmt: skip
+def test_when_the_last_container_was_started_anew(
+    replicas: tuple[observed.Resource, ...], moment: datetime | None
+) -> None:
+    """Of those that were restarted, in the service's words; None where there is none."""
+    assert diagnosis.restarted(replicas) == moment

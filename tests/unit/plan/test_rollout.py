@@ -63,9 +63,14 @@ def beside(*revisions: Any, weights: Mapping[str, int], **told: str) -> rollout.
 
 
 def course(
-    release: str, known: rollout.Seen, wish: rollouts.Rollout = ROLLING, verdict: outcome.Outcome | None = None
+    release: str,
+    known: rollout.Seen,
+    wish: rollouts.Rollout = ROLLING,
+    verdict: outcome.Outcome | None = None,
+    *,
+    restarted: datetime | None = None,
 ) -> rollout.Course:
-    judged = None if verdict is None else rollout.Judged(verdict)
+    judged = None if verdict is None else rollout.Judged(verdict, restarted=restarted)
     return takeover.course(rollout.wanted(release, known), known, wish=wish, judged=judged, now=NOW)
 
 
@@ -298,6 +303,33 @@ def test_the_old_one_keeps_the_traffic_while_the_new_one_starts() -> None:
     assert course(B, nowhere, BLUE_GREEN).traffic is None
 
 
+def test_a_stopped_one_that_has_the_traffic_is_started_again() -> None:
+    """The new one isn't proven, so it doesn't stand in, however healthy; nor does what was rejected."""
+    known = beside(revision("r1", A, STOPPED), revision("r2", B), weights={"r1": 100})
+    made = course(B, known, BLUE_GREEN, STARTING)
+    assert (made.start, made.traffic) == (known.revisions[0], None)
+    bad = beside(
+        revision("r1", A, STOPPED),
+        revision("r2", B),
+        revision("r3", C, ACTIVATING),
+        weights={"r1": 100},
+        rejected=f"{B}.1:CheckFailed",
+    )
+    assert course(C, bad, BLUE_GREEN, STARTING).start is bad.revisions[0]
+
+
+@pytest.mark.parametrize("given", [{B: "b"}, {}], ids=["a release", "somebody's own"])
+def test_what_runs_stands_in_for_a_stopped_one(given: dict[str, str]) -> None:
+    """At once, and before anything else: a revision became ready, and the platform stopped the other, just as the other
+    was given the traffic by its name."""
+    newer = revision("r2", B)
+    if not given:
+        newer.properties["template"]["containers"][0]["env"] = []
+    made = course(C, beside(revision("r1", A, STOPPED), newer, weights={"r1": 100}), BLUE_GREEN)
+    assert (made.traffic, made.kept, made.start) == (to(r2=100), True, None)
+    assert made.reason == "traffic to what runs, as the revision that had it was stopped"
+
+
 def test_a_proven_one_gets_all_the_traffic_at_once() -> None:
     """Then the old one is stopped."""
     known = beside(revision("r1", A), revision("r2", B), weights={"r1": 100})
@@ -368,6 +400,16 @@ def test_a_canary_goes_step_by_step() -> None:
     last = beside(*revisions, weights={"r1": 50, "r2": 50}, rollout=f"{B}.1:1:2026-11-22T11:50:00Z")
     done = course(B, last, CANARY, GOOD)
     assert (done.traffic, done.notes) == (to(r2=100), {tags.ROLLOUT: None})
+
+
+def test_a_canary_that_ends_is_held_anew() -> None:
+    """From when it was started again; an end before the step says nothing."""
+    weights = {"r1": 90, "r2": 10}
+    due = beside(revision("r1", A), revision("r2", B), weights=weights, rollout=f"{B}.1:0:2026-11-22T11:55:00Z")
+    made = course(B, due, CANARY, GOOD, restarted=NOW - timedelta(minutes=1))
+    assert made.holds is not None
+    assert made.holds.message == "canary step 1 of 2: 10 % of the traffic until 2026-11-22T12:04:00Z"
+    assert course(B, due, CANARY, GOOD, restarted=NOW - timedelta(hours=1)).traffic == to(r1=50, r2=50)
 
 
 def test_a_canary_whose_record_is_lost_begins_again() -> None:
