@@ -168,7 +168,11 @@ def _container_app(app: App, course: rollout.Course) -> actions.Step:
         live=live.body if live else None,
     )
     whole = _steered(app, whole, course)
-    whole = replace(whole, note={**whole.note, **_notes(app, course)})
+    note = {**whole.note, **_notes(app, course)}
+    if course.kept and course.rejection is None and app.rolled.run != app.run:
+        # Only a step on the way: the template follows, and that isn't drift.
+        del note[tags.APPLIED]
+    whole = replace(whole, note=note)
     made = steps.owned(Kind.APP, app.id, whole, live, owner=app.owner)
     if made.action and course.reason and made.action.reason != steps.ADOPTED:
         made = replace(made, action=replace(made.action, reason=course.reason))

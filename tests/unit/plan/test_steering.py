@@ -163,12 +163,19 @@ def test_a_canary_step_is_on_record() -> None:
 
 
 def test_a_change_of_mode_leaves_the_template() -> None:
-    """It waits for the next pass."""
+    """It waits for the next pass, which is still the same change, and no drift."""
     app = wanted.created(OLD)
     other = wanted.app(rollout={"strategy": "BlueGreen"}, image="b")
     action = planned(other, rolled_out(revision(app, "r1"), app=app))["app"].ready
     assert action.reason == "revision mode Single becomes Multiple"
     assert action.body["properties"].keys() == {"configuration"}
+    assert action.body["tags"][tags.APPLIED] == app.tags[tags.APPLIED]
+    ingress = {**app.properties["configuration"]["ingress"], "traffic": [{"revisionName": "r1", "weight": 100}]}
+    switched = observed.Resource({**app.body, "tags": action.body["tags"]})
+    pinned = rolled_out(revision(app, "r1"), app=switched, activeRevisionsMode="Multiple", ingress=ingress)
+    following = planned(other, pinned)["app"].ready
+    assert (following.reason, following.rolls) == ("changed", True)
+    assert following.body["tags"][tags.APPLIED] != app.tags[tags.APPLIED]
 
 
 def test_what_is_to_serve_is_judged_by_a_revision() -> None:
