@@ -121,9 +121,11 @@ class Watch:
         return list(self._documents.list(context.REVISIONS, under=app["id"]))
 
     def _serves(self, app: dict[str, Any]) -> bool:
-        """Whether a request to the app's own address would reach a replica that is ready."""
-        targets = traffic.targets(app, self._revisions(app)) if app["running"] else ()
-        return any(one.weight and any(each.ready for each in self._runtime.replicas(one.key)) for one in targets)
+        """Whether a request to the app's own address would reach a replica that is ready, or wake one."""
+        revisions = self._revisions(app)
+        resting = {one["key"] for one in revisions if one["ready"] and (one["count"] == 0 or one["waking"])}
+        targets = [one.key for one in traffic.targets(app, revisions) if one.weight] if app["running"] else []
+        return any(key in resting or any(each.ready for each in self._runtime.replicas(key)) for key in targets)
 
     def _look(self, after: str) -> None:
         if not self._on:

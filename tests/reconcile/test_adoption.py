@@ -56,6 +56,7 @@ def by_hand(environment_id: str) -> apps.ContainerApp:
             template=apps.Template(
                 revision_suffix="byhand",
                 containers=[apps.Container(name=CONTAINER, image="python:3.12")],
+                scale=apps.Scale(min_replicas=1, max_replicas=1),
             ),
         ),
     )
