@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from controller.model import moments, observed, outcome
+from controller.model import moments, observed, outcome, served
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
 
@@ -132,26 +132,29 @@ def _checked(
     now: datetime,
 ) -> outcome.Outcome:
     serving = f"revision {live.name} serves release {rollout.release}" if rollout.release else f"{live.name} serves"
-    if rollout.successes == 0 or rollout.streak >= rollout.successes:
+    other = served.mismatch(live, check) if check is not None and _answers(check, rollout.release) else None
+    if other is None and (rollout.successes == 0 or rollout.streak >= rollout.successes):
         return outcome.Done(serving)
     if check is not None and not check.conclusive:
         return outcome.Done(f"{serving}; the check was inconclusive: {check.message}")
-    if check is None or _answers(check, rollout.release):
+    if check is None or (other is None and _answers(check, rollout.release)):
         return outcome.InProgress(
             Reason.ROLLING_OUT, f"{live.name}: check {rollout.streak} of {rollout.successes} passed", now
         )
+    told = f"{live.name}: {check.message}" + (f": {other}" if other else "")
     if _past(rollout, since, now=now):
-        return outcome.Stalled(Reason.CHECK_FAILED, f"{live.name}: {check.message}", slowly=True)
-    return outcome.InProgress(Reason.ROLLING_OUT, f"{live.name}: {check.message}", since)
+        return outcome.Stalled(Reason.CHECK_FAILED, told, slowly=True)
+    return outcome.InProgress(Reason.ROLLING_OUT, told, since)
 
 
 def _answers(check: observed.Check, release: str) -> bool:
     return check.passed and check.release in (None, release)
 
 
-def answers(check: observed.Check | None, release: str) -> bool:
-    """Whether the endpoint answered as this release. An answer without a release counts: not every app tells."""
-    return check is not None and _answers(check, release)
+def answers(check: observed.Check | None, release: str, *, live: observed.Resource) -> bool:
+    """Whether the endpoint answered as this release, and with the digests that its revision, `live`, names. An answer
+    without a release counts: not every app tells."""
+    return check is not None and _answers(check, release) and served.mismatch(live, check) is None
 
 
 def _said(live: observed.Resource, words: Sequence[str], why: str) -> str:

@@ -113,7 +113,7 @@ async def _checked(
     if address is not None and due and streak.count < check.successes:
         streak.check, streak.at = await cloud.check(f"{address}{check.path}"), one.now
         lives = observe.restarts(await cloud.replicas(candidate.id))
-        good = health.answers(streak.check, release)
+        good = health.answers(streak.check, release, live=candidate)
         streak.count, streak.lives = (streak.count if _lasted(streak, lives) else 0) + 1 if good else 0, lives
     return streak
 

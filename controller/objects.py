@@ -140,11 +140,21 @@ async def app(
     if resting and resting.seen == seen:
         return View(cloud, ids, stack, resting.plan, _no_bundle, seen, resting.trial, basis)
     one = planner.subject(wanted, stands_on=stands_on, scope=scope, ids=ids, seen=seen, release=release, now=now)
+    one = await _with_weights(cloud, one)
     seen, trial = await judging.tried(cloud, one, known=known)
     plan = planner.app(one, scope=scope, course=trial.course)
     if _left(plan):
         trial = judging.found(one, trial, known=known)
     return View(cloud, ids, stack, plan, lambda path: _pack(release.content, path, loaded), seen, trial, basis)
+
+
+async def _with_weights(cloud: port.Cloud, one: workload.App) -> workload.App:
+    """With what lies in the folders of its model, where a new release is about to be written."""
+    model = one.wanted.spec.model
+    if model is None or not one.rolls:
+        return one
+    found = await observe.model(cloud, model, ids=one.ids, stack=one.seen.stack)
+    return replace(one, seen=replace(one.seen, weights=found))
 
 
 def _left(plan: actions.Plan) -> bool:
@@ -184,8 +194,8 @@ def out_of_turn(view: View, why: outcome.Outcome) -> View:
 
 def rests(view: View, judged: Sequence[summarize.StepReport]) -> bool:
     """Whether another look finds the same until what is cheap to see changes: nothing is left to do, or there is no app
-    yet and nothing to be uploaded that could be."""
-    if view.trial and view.trial.watched:
+    yet and nothing to be uploaded that could be, by us or by others."""
+    if (view.trial and view.trial.watched) or any(workload.awaits_model(step) for step in view.plan.steps):
         return False
     if any(step.left or (step.ready and step.kind is Kind.CONTENT) for step in view.plan.steps):
         return False

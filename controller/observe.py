@@ -13,10 +13,10 @@ import structlog
 
 from controller import health
 from controller.cloud import port
-from controller.model import desired, identity, observed, outcome, tags
+from controller.model import desired, identity, observed, outcome, served, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
-from controller.plan import prune
+from controller.plan import prune, weights
 from controller.plan import stack as stack_plan
 
 LOG_LINES = 100
@@ -129,6 +129,18 @@ async def workload(
     return seen
 
 
+async def model(
+    cloud: port.Cloud, wanted: served.ServedModel, *, ids: identity.Ids, stack: observed.Stack
+) -> observed.Weights | None:
+    """What lies in the folders of an app's model; None while the share can't be read."""
+    if stack.account is None or stack.share is None or not stack.keys:
+        return None
+    async with cloud.share(stack.account, ids.names.share) as share:
+        base = await _folder(share, wanted.base, texts=weights.BASE_TEXTS)
+        adapter = await _folder(share, wanted.adapter, texts=weights.ADAPTER_TEXTS) if wanted.adapter else None
+    return observed.Weights(base, adapter)
+
+
 def endpoint(seen: observed.Workload) -> str | None:
     """`https://<host>` of the app, None without ingress."""
     ingress = (seen.app.properties.get("configuration") or {}).get("ingress") or {} if seen.app else {}
@@ -185,6 +197,12 @@ async def _keys(cloud: port.Cloud, account_id: str) -> tuple[str, ...] | None:
                 return None
         raise
     return tuple(tags.digest(key.get_secret_value()) for key in keys)
+
+
+async def _folder(share: port.Share, path: str, *, texts: Iterable[str]) -> observed.Folder:
+    files = frozenset(name for name, folder in (await share.names(path)).items() if not folder)
+    read = {name: await share.read(f"{path}/{name}", most=weights.LARGEST + 1) for name in texts if name in files}
+    return observed.Folder(files, {name: data for name, data in read.items() if data is not None})
 
 
 async def _published(

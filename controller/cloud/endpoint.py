@@ -1,4 +1,5 @@
-"""What an app answers to somebody who calls it: one GET, read as far as it says which release it runs.
+"""What an app answers to somebody who calls it: one GET, read as far as it says which release it runs and
+which model that serves.
 
 Every way to fail is a finding, not an error. What the finding means for a rollout is decided elsewhere.
 """
@@ -12,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from controller.cloud import policies
-from controller.model import observed
+from controller.model import observed, printable
 
 # Seconds for the whole request.
 TIMEOUT = 10.0
@@ -62,22 +63,28 @@ def _answered(url: str, response: aiohttp.ClientResponse, text: str) -> observed
         told += f", sending on to {elsewhere[:_LONGEST_QUOTE]}"
     elif status >= 400 and text.strip():
         told += f": {' '.join(text.split())[:_LONGEST_QUOTE]}"
+    said = _said(text)
     return observed.Check(
         status=status,
-        release=response.headers.get(RELEASE_HEADER) or _release(text),
+        release=response.headers.get(RELEASE_HEADER) or said.get("release"),
         message=told,
         conclusive=status not in (401, 403) and not 300 <= status < 400,
+        model_digest=said.get("model_digest"),
+        adapter_digest=said.get("adapter_digest"),
     )
 
 
-def _release(text: str) -> str | None:
-    """The `release` of a JSON object; None for anything else."""
+def _said(text: str) -> dict[str, str]:
+    """What a JSON object says in words, each cut to what can be shown; nothing for anything else."""
     try:
         body: Any = json.loads(text)
-    except ValueError:
-        return None
-    release = body.get("release") if isinstance(body, dict) else None
-    return release if isinstance(release, str) and release else None
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(body, dict):
+        return {}
+    return {
+        name: printable.plain(word)[:_LONGEST_QUOTE] for name, word in body.items() if isinstance(word, str) and word
+    }
 
 
 def _failed(url: str, why: str, *, conclusive: bool) -> observed.Check:

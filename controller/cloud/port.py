@@ -23,8 +23,9 @@ class Share(Protocol):
     async def size(self, path: str) -> int | None:
         """The file's length in bytes, None when there is no such file."""
 
-    async def read(self, path: str) -> bytes | None:
-        """The whole file, None when there is no such file. For small files: manifests, not models."""
+    async def read(self, path: str, *, most: int | None = None) -> bytes | None:
+        """The file, or its first `most` bytes; None when there is no such file. For small files: manifests, not
+        models."""
 
     async def names(self, path: str) -> Mapping[str, bool]:
         """What lies in the folder: name -> True for a folder. Empty when the folder doesn't exist."""

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from controller.model import fields, limits, pointers, rollouts
+from controller.model import fields, limits, pointers, rollouts, served
 from controller.model.base import Model
 from controller.model.fields import given, not_yet
 
@@ -339,6 +339,8 @@ class AppSpec(Model):
     """Shell commands run one after the other; the last one serves."""
     content: Annotated[tuple[Content, ...], Strict(False)] = ()
     """The folders to publish: the code, an adapter, …"""
+    model: served.ServedModel | None = None
+    """The model to serve, by its folders on the share. null: the app finds its model by itself, or by its env."""
     release: Literal["Bundle", "Mirror"] = "Bundle"
     """Bundle: an immutable archive per release, unpacked to local disk. Mirror: plain files on the share, as AI
     Toolkit does; old bytes are gone, so content can't be rolled back."""
@@ -426,6 +428,9 @@ class AppSpec(Model):
         fields.refuse(_registry_problems(self.registries, self.identity))
         fields.refuse(_ignore_problems(self.ignored, variables=len(self.env)))
         fields.refuse(_session_problems(self.ingress, self.scale, self.rollout))
+        if self.model is not None:
+            wrong = served.problems(self.model, checked=self.rollout.check is not None)
+            fields.refuse((("model", *place), message) for place, message in wrong)
         return self
 
     @property

@@ -90,7 +90,8 @@ def began(revision: Resource, started: datetime | None) -> datetime | None:
 
 @dataclass(frozen=True)
 class Check:
-    """What the endpoint answered. `status` is None when no answer came; `release` what it said it runs.
+    """What the endpoint answered. `status` is None when no answer came; `release` what it said it runs, the digests
+    those of the model and the adapter that it said it serves.
 
     `conclusive` is False for answers that say nothing of the release: 401, 403, DNS and TLS failures.
     """
@@ -99,6 +100,8 @@ class Check:
     release: str | None
     message: str
     conclusive: bool
+    model_digest: str | None = None
+    adapter_digest: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -135,11 +138,28 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Folder:
+    """A folder on the share: its files' names, and the beginning of those that were read, by name."""
+
+    files: frozenset[str]
+    texts: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The folders of the model that an app is to serve, `adapter` None where it serves the base alone."""
+
+    base: Folder
+    adapter: Folder | None
+
+
+@dataclass(frozen=True)
 class Workload:
     """The resources of one InferenceApp, beside the stack it stands on.
 
     `revisions` oldest first; `replicas` are the latest revision's, and `log` the last lines that a container of
-    it that isn't ready wrote. `published` is None while there is no share.
+    it that isn't ready wrote. `published` is None while there is no share. `weights` is looked at only where a new
+    release is about to be written.
     """
 
     stack: Stack
@@ -147,6 +167,7 @@ class Workload:
     revisions: tuple[Resource, ...] = ()
     replicas: tuple[Resource, ...] = ()
     published: Published | None = None
+    weights: Weights | None = None
     check: Check | None = None
     log: tuple[str, ...] = ()
 

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from controller.model import desired, fields, observed
 from controller.model.kinds import Kind
-from controller.plan import actions, machines, preflight
+from controller.plan import actions, machines, preflight, weights
 from controller.plan.preflight import Finding, Question
 
 _SLACK = 1e-9
@@ -53,6 +53,7 @@ class App:
             return
         yield from image(self.wanted.spec.image)
         yield from deadline(self.wanted.spec)
+        yield from self._model()
         if self._never_there:
             yield self._no_profile()
         elif self._machine is not None:
@@ -98,6 +99,23 @@ class App:
     def _body(self) -> preflight.Json:
         """The live app's properties; none where there is no app."""
         return self.live.app.properties if self.live and self.live.app else {}
+
+    def _model(self) -> Iterator[Finding]:
+        """Of the folders on the share, where a new release is to load them."""
+        model, seen = self.wanted.spec.model, self.live.weights if self.live else None
+        if model is None:
+            return
+        folders = " and ".join(folder for folder in (model.base, model.adapter) if folder)
+        if seen is not None:
+            yield from weights.findings(model, seen)
+        elif self.seen.share is None:
+            told = f"spec.model: the share isn't there yet: upload {folders} once it is; the release waits for it"
+            yield Finding("note", "model", told)
+        elif self.seen.keys is None:
+            told = (
+                f"unknown: whether {folders} are on the share: needs Microsoft.Storage/storageAccounts/listKeys/action"
+            )
+            yield Finding("note", "model", told)
 
     def _no_profile(self) -> Finding:
         there = ", ".join(one.said for one in preflight.profiles(self.seen.environment).values())

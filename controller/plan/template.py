@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from controller.model import content, desired, releases, tags
+from controller.model import content, desired, releases, served, tags
 from controller.plan import access, bodies, diff, ignoring, probes
 
 Json = dict[str, Any]
@@ -142,7 +142,7 @@ def template(
                 "name": container,
                 "image": spec.image,
                 "command": command(app, owner=owner, files=files),
-                "env": [_variable(variable, stored) for variable in spec.env],
+                "env": [*(_variable(variable, stored) for variable in spec.env), *_served(spec)],
                 "resources": {"cpu": cpu, "memory": memory},
                 **asked,
                 "volumeMounts": [{"volumeName": volume, "mountPath": spec.mount_path, "subPath": None}],
@@ -249,6 +249,11 @@ def _scale(scale: desired.Scale, *, rule: str) -> Json:
         return body
     metadata = {"concurrentRequests": str(scale.concurrent_requests)}
     return body | {"rules": [{"name": rule, "http": {"metadata": metadata}}]}
+
+
+def _served(spec: desired.AppSpec) -> list[Json]:
+    told = served.variables(spec.model, mount=spec.mount_path) if spec.model else {}
+    return [{"name": name, "value": value} for name, value in told.items()]
 
 
 def _variable(variable: desired.EnvVar, stored: Mapping[str, str]) -> Json:

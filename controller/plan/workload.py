@@ -14,7 +14,19 @@ from pydantic import SecretStr
 from controller.model import content, desired, identity, observed, outcome, releases, tags
 from controller.model.conditions import Reason
 from controller.model.kinds import Kind
-from controller.plan import actions, bodies, diff, ignoring, machines, rollout, stack, steps, takeover, template
+from controller.plan import (
+    actions,
+    bodies,
+    diff,
+    ignoring,
+    machines,
+    rollout,
+    stack,
+    steps,
+    takeover,
+    template,
+    weights,
+)
 
 NO_SHARE = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for the file share")
 NO_TEMPLATE = outcome.Waiting(Reason.DEPENDENCY_NOT_READY, "waiting for what the new revision needs")
@@ -82,6 +94,11 @@ class App:
         return rollout.effective(self.run, self.rolled)
 
     @property
+    def rolls(self) -> bool:
+        """Whether the app's template isn't the wanted release's yet, and is to become it."""
+        return self.serving == self.run != self.rolled.run
+
+    @property
     def candidate(self) -> observed.Resource | None:
         """The revision by which that is judged."""
         return self.rolled.candidate(self.serving)
@@ -100,6 +117,7 @@ def plan(app: App, course: rollout.Course) -> tuple[actions.Step, ...]:
         ("environment storage", app.seen.stack.storage),
     )
     made = steps.block(made, NO_CONTENT) if publish.action else made
+    made = steps.block(made, _no_model(app, made))
     before = _revisions(course.first, "Deactivate")
     after = (*_revisions((course.start,) if course.start else (), "Activate"), *_revisions(course.stop, "Deactivate"))
     if before and made.ready:
@@ -110,6 +128,20 @@ def plan(app: App, course: rollout.Course) -> tuple[actions.Step, ...]:
         after = steps.held(after, NO_TRAFFIC)
     taken = steps.other_owner(app.owner, app.seen.app) if app.seen.app else None
     return steps.held((publish, *before, made, *after), taken)
+
+
+def awaits_model(step: actions.Step) -> bool:
+    """Whether it is held back until somebody has put the model on the share."""
+    return isinstance(step.blocked, outcome.Waiting) and step.blocked.reason == Reason.MODEL_NOT_FOUND
+
+
+def _no_model(app: App, made: actions.Step) -> outcome.Waiting | None:
+    """Why a template isn't written yet: its app could only fail, with `Recreate` after the old one was stopped."""
+    model, seen = app.wanted.spec.model, app.seen.weights
+    if model is None or seen is None or not made.action or "template" not in made.action.body.get("properties", {}):
+        return None
+    lacking = next(weights.missing(model, seen), None)
+    return outcome.Waiting(Reason.MODEL_NOT_FOUND, f"waiting for the model: {lacking}") if lacking else None
 
 
 def _revisions(some: Sequence[observed.Resource], verb: actions.Verb) -> tuple[actions.Step, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.model import desired, fields, identity
+from controller.model import desired, fields, identity, served
 from controller.plan import machines
 from controller.sources.document import Document, Problem
 
@@ -51,6 +51,7 @@ def problems(entries: Sequence[Entry], *, boundary: Path) -> Iterator[Problem]:
         if isinstance(entry.object, desired.InferenceApp):
             yield from _references(entry, entry.object, environments)
             yield from _folders(entry, entry.object, boundary)
+            yield from _variables(entry, entry.object)
 
 
 def committed(entries: Sequence[Entry], *, secrets: Path | None) -> Iterator[Problem]:
@@ -170,6 +171,17 @@ def _folders(entry: Entry, app: desired.InferenceApp, boundary: Path) -> Iterato
     for index, wanted in enumerate(app.spec.content):
         if wrong := _wrong(_absolute(entry, wanted.path), boundary):
             yield entry.document.problem(("spec", "content", index, "path"), f"{wanted.path!r} {wrong}")
+
+
+def _variables(entry: Entry, app: desired.InferenceApp) -> Iterator[Problem]:
+    """The app is told of its model in one place only."""
+    if app.spec.model is None:
+        return
+    place = f"{entry.document.file}:{entry.document.keys['spec', 'model'][0]}"
+    for index, variable in enumerate(app.spec.env):
+        if variable.name in served.VARIABLES:
+            message = f"{variable.name!r} follows from spec.model at {place}: leave one of them out"
+            yield entry.document.problem(("spec", "env", index, "name"), message)
 
 
 def _absolute(entry: Entry, path: str) -> Path:

@@ -128,6 +128,20 @@ def test_quota_of_an_environment_that_is_there(acaops: Command, azure: Served, s
     assert second.startswith(f"warning: {state.file}:22:1: ")
 
 
+def test_a_model_that_is_not_on_the_share(acaops: Command, azure: Served, state: State) -> None:
+    """Its upload may come later: it is told, the app's step waits, and the exit status is that of changes."""
+    assert acaops("once", state.folder).exit_code == 0
+    state.change("  commands:", "  model: {base: models/phi, adapter: models/pirate}\n  commands:")
+    told = acaops("plan", state.folder)
+    assert told.exit_code == 2
+    place = f"warning: {state.file}:9:1: spec.model"
+    assert lines(told) == [
+        f"{place}.base: models/phi isn't on the share, or is empty; upload it: the release waits for it",
+        f"{place}.adapter: models/pirate isn't on the share, or is empty; upload it: the release waits for it",
+    ]
+    assert "waiting for the model: spec.model.base: models/phi isn't on the share" in told.stdout
+
+
 def test_what_a_rollout_will_do(acaops: Command, azure: Served, state: State) -> None:
     """By what is live: another revision mode, and sessions that stick."""
     assert acaops("once", state.folder).exit_code == 0

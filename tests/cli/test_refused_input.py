@@ -33,6 +33,27 @@ ROOT = Path(__file__).parents[2]
             "secrets never stand in YAML: name an environment variable or a file",
             id="secret",
         ),
+        pytest.param(
+            "  commands:",
+            "  model: {base: ../../etc}\n  commands:",
+            "17:17",
+            "'../../etc' must be a relative POSIX path that Azure Files can hold",
+            id="model",
+        ),
+        pytest.param(
+            "  commands:",
+            f"  model: {{base: m, baseDigest: 'sha256:{'0' * 64}'}}\n  commands:",
+            "17:32",
+            "spec.model.baseDigest: is compared by the release's check: add rollout: {check: {path: /readyz}}",
+            id="digest",
+        ),
+        pytest.param(
+            "  commands:",
+            "  model: {base: models/phi}\n  env: [{name: BASE_MODEL_DIR, value: /mount/models/phi}]\n  commands:",
+            "18:16",
+            "'BASE_MODEL_DIR' follows from spec.model at",
+            id="model and env",
+        ),
         pytest.param("rg-cli", "{", "8:1", "", id="syntax"),
     ],
 )

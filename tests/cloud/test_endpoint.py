@@ -56,6 +56,24 @@ async def test_an_answer_is_a_finding(
     assert "Authorization" not in stub.asked[0].headers
 
 
+@pytest.mark.parametrize(
+    ("said", "digest"),
+    [
+        ("sha256:0a", "sha256:0a"),
+        ("\x1b[2Jsha\n", "sha\n"),
+        ("x" * 300, "x" * 200),
+        (7, None),
+        ("", None),
+        (None, None),
+    ],
+)
+async def test_an_answer_may_tell_its_model(stub: Stub, checking: adapter.Azure, said: Any, digest: str | None) -> None:
+    """By digests, of which no more is kept than can be shown."""
+    stub.answer(200, {"release": "abc", "model_digest": said, "adapter_digest": "sha256:0b"})
+    found = await checking.check(f"{stub.url}/readyz")
+    assert (found.model_digest, found.adapter_digest) == (digest, "sha256:0b")
+
+
 async def test_localhost_names_are_loopback(stub: Stub, checking: adapter.Azure) -> None:
     """A name under .localhost needs no entry in any resolver, and its certificate is verified by that name."""
     stub.answer(200, {"release": "abc"})

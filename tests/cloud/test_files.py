@@ -127,6 +127,16 @@ async def test_the_service_checks_every_byte(
         assert base64.b64encode(hashlib.md5(data).digest()).decode() == request.headers["Content-MD5"]
 
 
+async def test_the_beginning_of_a_file(share: files.Share) -> None:
+    """No more is fetched, however large the file is by now; of one that is shorter all of it."""
+    await share.write("config.json", b"0123456789")
+    await share.write("empty.json", b"")
+    for most, data in ((4, b"0123"), (10, b"0123456789"), (11, b"0123456789")):
+        assert await share.read("config.json", most=most) == data
+    assert await share.read("empty.json", most=4) == b""
+    assert await share.read("missing.json", most=4) is None
+
+
 async def test_an_empty_file(share: files.Share) -> None:
     """No content, no range."""
     await share.write("empty", b"")

@@ -326,4 +326,48 @@ def test_a_check_without_a_start_has_no_deadline() -> None:
 )
 def test_what_counts_as_an_answer_of_a_release(answer: observed.Check | None, counts: bool) -> None:
     """Success that names it, or names none: not every app tells."""
-    assert health.answers(answer, "r1") is counts
+    assert health.answers(answer, "r1", live=healthy()) is counts
+
+
+# The model
+
+
+DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+
+
+def naming(digest: str) -> observed.Resource:
+    """A healthy revision that is to serve a model of that digest."""
+    env = [{"name": "ACAOPS_MODEL_DIGEST", "value": digest}]
+    return healthy(template={"containers": [{"env": env}]})
+
+
+def serves(digest: str | None, release: str = "r1") -> observed.Check:
+    return observed.Check(200, release, "answered 200", conclusive=True, model_digest=digest)
+
+
+def test_a_release_that_serves_another_model_fails_its_check() -> None:
+    """With both digests in the message, at once as what it waits for, past the deadline as its cause; however often it
+    answered before."""
+    told = f"aiacaappokxj5--0000001: answered 200: model_digest is {OTHER}, wanted {DIGEST}"
+    for streak in (0, 3):
+        rollout = health.Rollout("r1", deadline=600, successes=3, streak=streak)
+        early = judged(naming(DIGEST), rollout=rollout, check=serves(OTHER))
+        assert early == outcome.InProgress(Reason.ROLLING_OUT, told, STARTED)
+        late = judged(naming(DIGEST), rollout=rollout, check=serves(OTHER), after=601)
+        assert late == outcome.Stalled(Reason.CHECK_FAILED, told, slowly=True)
+
+
+def test_the_right_model_serves() -> None:
+    """Nothing else is asked of it; of an answer of another release nothing is said but that."""
+    rollout = health.Rollout("r1", deadline=600, successes=3, streak=3)
+    assert judged(naming(DIGEST), rollout=rollout, check=serves(DIGEST)) == outcome.Done(SERVES)
+    other = judged(naming(DIGEST), rollout=CHECKED, check=serves(OTHER, "r0"))
+    assert other == outcome.InProgress(Reason.ROLLING_OUT, "aiacaappokxj5--0000001: answered 200", STARTED)
+
+
+@pytest.mark.parametrize(("digest", "counts"), [(DIGEST, True), (OTHER, False), (None, False)])
+def test_an_answer_counts_with_the_model_that_is_wanted(digest: str | None, counts: bool) -> None:
+    """Also one that doesn't tell is none: it was asked for."""
+    assert health.answers(serves(digest), "r1", live=naming(DIGEST)) is counts
+    assert health.answers(serves(digest), "r1", live=healthy()) is True
+    assert health.answers(serves(digest, "r0"), "r1", live=naming(DIGEST)) is False

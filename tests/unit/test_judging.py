@@ -46,3 +46,22 @@ async def test_answers_of_another_release_or_revision_do_not_count(other: str) -
     _, trial = await judging.tried(cloud, one, known=known)
     assert isinstance(trial.verdict, outcome.InProgress)
     assert known.streaks[name].count == 1
+
+
+async def test_an_answer_with_another_digest_does_not_count() -> None:
+    """The model that it serves isn't the one that was asked for, whatever its release."""
+    app = wanted.app(
+        rollout={"check": {"path": "/readyz", "successes": 1}},
+        model={"base": "models/phi", "baseDigest": f"sha256:{'a' * 64}"},
+    )
+    made = wanted.created(app)
+    facts: dict[str, Any] = {**RUNS, "template": made.properties["template"], "createdTime": "2026-11-20T08:00:00Z"}
+    revision = observed.Resource({"name": "r1", "id": f"{made.id}/revisions/r1", "properties": facts})
+    ingress = {**made.properties["configuration"]["ingress"], "fqdn": "phi3.example.com"}
+    config = {**made.properties["configuration"], "ingress": ingress}
+    live = wanted.with_properties(made, latestRevisionName="r1", configuration=config)
+    one = wanted.subject(app, observed.Workload(wanted.stack(), live, (revision,)))
+    known = memory.Memory()
+    _, trial = await judging.tried(cast(port.Cloud, Cloud()), one, known=known)
+    assert not isinstance(trial.verdict, outcome.Done)
+    assert known.streaks[app.metadata.name].count == 0

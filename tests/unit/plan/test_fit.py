@@ -437,3 +437,63 @@ def test_an_image_that_may_be_another_tomorrow(image: str, told: str | None) -> 
     found = said(subject(wanted.app(image=image)))
     expected = f"spec.image: {image} {told}: a restart may run other code; name a version or a digest"
     assert found == ([("warning", "image", expected)] if told else [])
+
+
+# The model
+
+
+MODEL = {"base": "models/phi", "adapter": "models/pirate"}
+EMPTY = observed.Folder(frozenset(), {})
+SHARE = wanted.live("Microsoft.Storage/storageAccounts/fileServices/shares", "phi3share")
+
+
+@pytest.mark.parametrize(
+    ("seen", "live", "found"),
+    [
+        pytest.param(
+            observed.Stack(),
+            None,
+            [
+                (
+                    "note",
+                    "model",
+                    "spec.model: the share isn't there yet: upload models/phi and models/pirate once it is; the "
+                    "release waits for it",
+                )
+            ],
+            id="no share",
+        ),
+        pytest.param(
+            observed.Stack(share=SHARE),
+            None,
+            [
+                (
+                    "note",
+                    "model",
+                    "unknown: whether models/phi and models/pirate are on the share: needs "
+                    "Microsoft.Storage/storageAccounts/listKeys/action",
+                )
+            ],
+            id="a reader",
+        ),
+        pytest.param(observed.Stack(share=SHARE, keys=("k",)), running("GPU"), [], id="not looked at"),
+        pytest.param(
+            observed.Stack(share=SHARE, keys=("k",)),
+            observed.Workload(observed.Stack(), weights=observed.Weights(EMPTY, None)),
+            [
+                (
+                    "warning",
+                    "model",
+                    "spec.model.base: models/phi isn't on the share, or is empty; upload it: the release waits for it",
+                )
+            ],
+            id="missing",
+        ),
+    ],
+)
+def test_the_model_is_looked_for(
+    seen: observed.Stack, live: observed.Workload | None, found: list[tuple[str, str, str]]
+) -> None:
+    """Where a new release is to load it; what isn't known is told as that."""
+    assert said(subject(wanted.app(env=[], model=MODEL), seen=seen, live=live)) == found
+    assert said(subject(seen=seen, live=live)) == []

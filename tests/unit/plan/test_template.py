@@ -246,3 +246,44 @@ def test_where_things_lie_on_the_share() -> None:
     assert template.bundle_path(OWNER, "d") == ".acaops/prod/phi3-chat/releases/d.tar.gz"
     assert template.mirror_path(OWNER) == ".acaops/prod/phi3-chat/mirror.json"
     assert template.published((wanted.FILE,)) == {"inference/serve.py": "5" * 64}
+
+
+# The model
+
+
+MODEL = {"base": "models/phi", "adapter": "models/pirate"}
+NAMED = [
+    {"name": "BASE_MODEL_DIR", "value": "/mount/models/phi"},
+    {"name": "ADAPTER_DIR", "value": "/mount/models/pirate"},
+]
+
+
+def test_without_a_model_an_app_keeps_its_release() -> None:
+    """A new version of acaops must not make new releases of what is there."""
+    assert released(wanted.app()) == "4332fe60397eeda9"
+    assert released(wanted.app(env=[], release="Mirror", rollout={"check": {}})) == "4e66a93dc76b34b6"
+
+
+def test_a_model_is_told_by_the_apps_env() -> None:
+    """After the app's own, in the words it was told in by hand, so that the same release comes of both."""
+    own = {"name": "MODE", "value": "chat"}
+    app = wanted.app(env=[own], model=MODEL)
+    assert rendered(app)["containers"][0]["env"][:-1] == [own, *NAMED]
+    assert released(app) == released(wanted.app(env=[own, *NAMED]))
+    (base, _), alone = NAMED, wanted.app(env=[], model={"base": "models/phi"}, mountPath="/data")
+    env = rendered(alone)["containers"][0]["env"][:-1]
+    assert env == [{**base, "value": "/data/models/phi"}, {"name": "BASE_ONLY", "value": "1"}]
+
+
+def test_another_digest_is_another_release() -> None:
+    """So weights that were replaced in place are loaded; the revision says itself what it must serve."""
+    rollout = {"check": {}}
+    apps = [
+        wanted.app(env=[], model={**MODEL, **digests}, rollout=rollout)
+        for digests in ({}, *({"adapterDigest": "sha256:" + digit * 64} for digit in "ab"))
+    ]
+    assert len({released(app) for app in apps}) == 3
+    assert rendered(apps[1])["containers"][0]["env"][-2] == {
+        "name": "ACAOPS_ADAPTER_DIGEST",
+        "value": "sha256:" + "a" * 64,
+    }

@@ -598,3 +598,63 @@ def test_a_mirror_writes_what_changed(
     assert (action.mirror.during, action.mirror.after) == (during, files)
     assert action.mirror.manifest_path == ".acaops/prod/phi3-chat/mirror.json"
     assert action.reason == f"{len(put)} files to write, {len(delete)} to remove"
+
+
+# The model
+
+
+MODEL = {"env": [], "model": {"base": "models/phi"}}
+GONE = observed.Weights(observed.Folder(frozenset(), {}), None)
+THERE = observed.Weights(observed.Folder(frozenset({"config.json", "model.safetensors"}), {}), None)
+WAITS = outcome.Waiting(
+    Reason.MODEL_NOT_FOUND, "waiting for the model: spec.model.base: models/phi isn't on the share, or is empty"
+)
+
+
+def test_a_release_waits_for_its_model() -> None:
+    """Its container could only fail: the app isn't made, nor changed to it."""
+    app = wanted.app(**MODEL)
+    new = observed.Workload(wanted.stack(), published=observed.Published(release=True))
+    changed = wanted.workload_of(wanted.created(wanted.app()))
+    for seen in (new, changed):
+        assert not workload.awaits_model(steps(app, replace(seen, weights=THERE))[1])
+        assert steps(app, replace(seen, weights=None))[1].blocked is None
+        _, held = steps(app, replace(seen, weights=GONE))
+        assert (held.ready, held.blocked) == (None, WAITS)
+        assert workload.awaits_model(held)
+
+
+def test_an_old_revision_is_not_stopped_for_a_model_that_is_missing() -> None:
+    """With Recreate nothing would serve until somebody has uploaded it."""
+    rollout = {"rollout": {"strategy": "Recreate"}}
+    live = wanted.created(wanted.app(**rollout))
+    old = wanted.revision(live, "phi3--1")
+    properties = {**old.properties, "active": True, "runningState": "Running", "healthState": "Healthy"}
+    old = observed.Resource({**old.body, "properties": properties})
+    seen = replace(
+        wanted.workload_of(wanted.with_properties(live, latestRevisionName="phi3--1")), revisions=(old,), weights=GONE
+    )
+    app = wanted.app(**MODEL, **rollout)
+    assert wanted.plan_app(app, seen).ready == ()
+    first, *_ = wanted.plan_app(app, replace(seen, weights=THERE)).ready
+    assert (first.kind, first.name) == (Kind.REVISION, "phi3--1")
+
+
+def test_what_makes_no_new_revision_waits_for_no_model() -> None:
+    """A tag, or the traffic."""
+    live = wanted.created(wanted.app(**MODEL))
+    app = wanted.app(**MODEL, tags={"team": "chat"})
+    assert steps(app, wanted.workload_of(live, weights=GONE))[1].ready is not None
+
+
+def test_a_release_that_runs_or_was_rejected_asks_for_no_model() -> None:
+    """Only one whose template is about to be written does."""
+    app = wanted.app(**MODEL)
+    live = wanted.created(app)
+    run = wanted.subject(app, wanted.workload_of(live)).run
+    assert not wanted.subject(app, wanted.workload_of(live)).rolls
+    assert wanted.subject(wanted.app(), wanted.workload_of(live)).rolls
+    other = wanted.created(wanted.app())
+    rejected = wanted.with_tags(other, **{tags.REJECTED: f"{run}:ModelNotFound"})
+    assert not wanted.subject(app, wanted.workload_of(rejected)).rolls
+    assert wanted.subject(app, wanted.workload_of(other)).rolls

@@ -200,3 +200,16 @@ def test_a_chain_is_no_circle(state: Path) -> None:
     assert source.dependents("InferenceApp", "d") == (("InferenceApp", "b"), ("InferenceApp", "c"))
     assert source.dependents("InferenceApp", "a") == ()
     assert len(source.dependents("Environment", "west")) == 4
+
+
+def test_a_model_is_told_in_one_place(state: Path) -> None:
+    """An env entry of the same name is refused with both places; without spec.model it's the app's own."""
+    environment(state, "west")
+    env = "  env:\n    - {name: MODE, value: a}\n    - {name: BASE_ONLY, value: '1'}\n"
+    app(state, "a", more=f"{env}    - {{name: ADAPTER_DIR, secretRef: s}}\n  secrets: [{{name: s, fromEnv: S}}]\n")
+    manifest.load(state)
+    more = f"{env}  model:\n    base: models/phi\n"
+    app(state, "a", more=more)
+
+    told = "'BASE_ONLY' follows from spec.model at state/a.yaml:11: leave one of them out"
+    assert problems(state) == [f"state/a.yaml:10:14: {told}"]
