@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK := requirements.lock
 
-.PHONY: help install demo test check bench rollouts soak faults mutants schema lock clean
+.PHONY: help install demo test check bench bench-inference rollouts soak faults mutants schema lock clean
 
 help:
 	@echo "make demo     a local Azure, the controller and a served model, in one command"
 	@echo "make test     the test suite"
 	@echo "make check    format, lint, types, architecture, generated files"
 	@echo "make bench    10, 100 and 1,000 apps: how reads, writes, CPU and memory grow; a saved file to its answer"
+	@echo "make bench-inference  the served app beside one thread and generate per request: eight minutes on two quiet cores"
 	@echo "make rollouts 200 requests a second through every strategy, with releases good and bad"
 	@echo "make soak     144 commits, one after the other, to a running daemon: memory and descriptors stay flat"
 	@echo "make faults   every call of every scenario broken in every way: half an hour on two cores"
@@ -48,6 +49,9 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench.saved
 	$(BIN)/python -m tests.bench.many
+
+bench-inference: $(STAMP)
+	$(BIN)/python -m tests.bench.inference
 
 rollouts: $(STAMP)
 	$(BIN)/python -m tests.bench.rollouts

@@ -61,6 +61,7 @@ class Admission:
         self._typical = 1.0
         self._waiting: deque[tuple[int, asyncio.Future[Place]]] = deque()
         self._closed = False
+        self._held = False
         self._idle = asyncio.Event()
         self._idle.set()
         self.in_flight = 0
@@ -84,6 +85,14 @@ class Admission:
             if not turn.done():
                 turn.set_exception(Draining("this replica is shutting down", retry_after=1))
         self._show()
+
+    def hold(self) -> None:
+        """Let nobody in until `resume`; those who come wait their usual time."""
+        self._held = True
+
+    def resume(self) -> None:
+        self._held = False
+        self._admit()
 
     async def idle(self) -> None:
         """Returns once no place is taken."""
@@ -110,7 +119,7 @@ class Admission:
             self._admit()
 
     def _fits(self, tokens: int) -> bool:
-        return self.in_flight < self._places and self._tokens + tokens <= self._capacity
+        return not self._held and self.in_flight < self._places and self._tokens + tokens <= self._capacity
 
     def _take(self, tokens: int) -> Place:
         self.in_flight += 1

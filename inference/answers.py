@@ -6,10 +6,11 @@ counts and times, never text.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from inference import admission, engine, logs, metrics, settings, status, stops
@@ -29,7 +30,7 @@ class Interrupted(engine.EngineError):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation that fits: ids and how to go on from them."""
+    """A conversation or text that fits: ids and how to go on from them."""
 
     ids: tuple[int, ...]
     sampling: engine.Sampling
@@ -51,6 +52,7 @@ class Answers:
         self._gate = gate
         self._measure = measure
         self._limits = limits
+        self._quiet = asyncio.Lock()
         self.interrupted = False
         """Set near the end of the grace period: open answers then end with Interrupted."""
 
@@ -70,6 +72,17 @@ class Answers:
         """Admit no new answers."""
         self._gate.close()
 
+    @asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        """Within, nothing is in flight: new requests wait in the queue, their usual time. One at a time."""
+        async with self._quiet:
+            self._gate.hold()
+            try:
+                await self._gate.idle()
+                yield
+            finally:
+                self._gate.resume()
+
     def prompt(
         self,
         messages: Sequence[engine.Message],
@@ -77,10 +90,33 @@ class Answers:
         max_tokens: int | None,
         temperature: float,
         top_p: float,
+        top_k: int | None = None,
         stop: tuple[str, ...] = (),
     ) -> Prompt:
-        """Raises BadPrompt, of which PromptTooLong is a kind."""
+        """A conversation's. `top_k` None: no limit. Raises BadPrompt, of which PromptTooLong is a kind."""
         ids = self._engine.encode(messages)
+        room = self._room(ids, max_tokens, named="the messages are")
+        return Prompt(tuple(ids), _sampling(room, temperature, top_p, top_k), stop)
+
+    def completion(
+        self,
+        text: str | Sequence[int],
+        *,
+        max_tokens: int | None,
+        temperature: float,
+        top_p: float,
+        top_k: int | None = None,
+        stop: tuple[str, ...] = (),
+    ) -> Prompt:
+        """A text or token ids, gone on from as they are. `top_k` None: no limit. Raises BadPrompt, PromptTooLong."""
+        ids = self._engine.encode_text(text) if isinstance(text, str) else list(text)
+        if not ids or not 0 <= min(ids) <= max(ids) < self._engine.vocabulary:
+            raise engine.BadPrompt(f"a prompt needs token ids, each from 0 to {self._engine.vocabulary - 1}")
+        room = self._room(ids, max_tokens, named="the prompt is")
+        return Prompt(tuple(ids), _sampling(room, temperature, top_p, top_k), stop)
+
+    def _room(self, ids: Sequence[int], max_tokens: int | None, *, named: str) -> int:
+        """How many new tokens there may be. Raises PromptTooLong."""
         context = self._engine.served.context
         longest = self._limits.max_new_tokens
         wanted = longest if max_tokens is None else min(max_tokens, longest)
@@ -88,12 +124,9 @@ class Answers:
         if room < 1 or (max_tokens is not None and room < wanted):
             asked = f" plus {wanted} asked for" if max_tokens is not None else ""
             raise PromptTooLong(
-                f"This model's maximum context length is {context} tokens,"
-                f" but the messages are {len(ids)} tokens{asked}."
+                f"This model's maximum context length is {context} tokens, but {named} {len(ids)} tokens{asked}."
             )
-        greedy = temperature < _COLDEST or top_p == 0
-        sampling = engine.Sampling(min(wanted, room), 0.0 if greedy else temperature, 1.0 if greedy else top_p)
-        return Prompt(tuple(ids), sampling, stop)
+        return min(wanted, room)
 
     async def open(self, prompt: Prompt, *, request_id: str) -> Answer:
         """An answer, admitted. It must be closed. Raises admission.Refused."""
@@ -101,6 +134,12 @@ class Answers:
         place = await self._gate.place(len(prompt.ids) + prompt.sampling.max_new_tokens)
         self._measure.prompt_tokens.inc(len(prompt.ids))
         return Answer(self, prompt, place, asked=asked, request_id=request_id)
+
+
+def _sampling(tokens: int, temperature: float, top_p: float, top_k: int | None) -> engine.Sampling:
+    if temperature < _COLDEST or top_p == 0:
+        return engine.Sampling(tokens, 0.0, 1.0)
+    return engine.Sampling(tokens, temperature, top_p, top_k)
 
 
 class Answer:
@@ -114,6 +153,7 @@ class Answer:
         self._place = place
         self._asked = asked
         self._first: float | None = None
+        self._last = asked
         self._id = request_id
         self._closed = False
         self.prompt_tokens = len(prompt.ids)
@@ -135,10 +175,11 @@ class Answer:
     async def _cut(self) -> AsyncGenerator[str, None]:
         matcher = stops.StopMatcher(self._prompt.stop)
         deadline = self._asked + self._owner._limits.generation_timeout
+        text = ""
         async with aclosing(self._owner._engine.generate(self._prompt.ids, self._prompt.sampling)) as deltas:
             async for delta in deltas:
                 self._count(delta)
-                text = matcher.feed(delta.text)
+                text += matcher.feed(delta.text)
                 if matcher.matched:
                     self.finish = "stop"
                 elif delta.finish or time.monotonic() > deadline:
@@ -146,15 +187,19 @@ class Answer:
                     text += matcher.flush()
                 elif self._owner.interrupted:
                     raise Interrupted("this replica is shutting down")
+                elif delta.more:
+                    continue
                 yield text
                 if self.finish:
                     return
+                text = ""
 
     def _count(self, delta: engine.Delta) -> None:
         if not delta.tokens:
             return
+        self._last = time.monotonic()
         if self._first is None:
-            self._first = time.monotonic()
+            self._first = self._last
             self._owner._measure.first_token.observe(self._first - self._asked)
         self.completion_tokens += delta.tokens
         self._owner._measure.generated_tokens.inc(delta.tokens)
@@ -169,6 +214,8 @@ class Answer:
         measure = self._owner._measure
         measure.requests.labels(self.finish or "cancelled").inc()
         measure.duration.observe(now - self._asked)
+        if self._first is not None and self._last > self._first:
+            measure.answer_speed.observe((self.completion_tokens - 1) / (self._last - self._first))
         logs.event(
             _LOG,
             "answer",

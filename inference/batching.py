@@ -1,8 +1,8 @@
-"""The engine: transformers' continuous batching, driven directly, kept alive.
+"""The engine: transformers' continuous batching, checked at its door and kept alive.
 
 Its worker thread dies, for everybody, of requests it can't digest: an empty prompt, a token id past the vocabulary,
-more tokens than the cache holds, temperature 0. So nothing reaches it unchecked, a dead worker is restarted a
-few times, and the waiting never trust it to answer. The hooks marked private are why the version is pinned.
+more tokens than the cache holds, a temperature that isn't a plain number. So nothing reaches it unchecked, a dead
+worker is restarted a few times, and those who wait never trust it to answer.
 """
 
 from __future__ import annotations
@@ -12,39 +12,17 @@ import itertools
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
-import torch
-from tokenizers.decoders import DecodeStream
-from transformers import ContinuousBatchingConfig, GenerationConfig
-from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessor
+from inference import continuous, decoding, engine, logs, metrics, settings, status
 
-from inference import engine, logs, metrics, settings, status
-
+T = TypeVar("T")
 _LOG = logging.getLogger("inference.engine")
-_POLL = 1.0
+_SIGN_OF_LIFE = 1.0
 _RESTART_WINDOW = 600.0
-
-
-class GreedyProcessor(ContinuousBatchingLogitsProcessor):
-    """Leaves a greedy request's best token only. `top_k=1` would not do: exact ties survive it, and bf16 has many."""
-
-    supported_kwargs: dict[str, type] = {"greedy": int}  # noqa: RUF012 (the base class declares it so)
-    ignored_kwargs: tuple[str, ...] = ()
-
-    def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
-        int32_tensor.fill_(0)
-
-    def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:
-        flags = [request.state.logit_processor_kwargs.get("greedy", 0) for request in requests_with_new_token]
-        return torch.tensor(flags, dtype=torch.int32, device="cpu")
-
-    def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
-        greedy = tensor_arg[: scores.size(0)].bool().unsqueeze(-1)
-        best = scores.argmax(dim=-1, keepdim=True)
-        alone = torch.full_like(scores, float("-inf")).scatter(-1, best, 0.0)
-        return torch.where(greedy, alone, scores)
+_TEMPERATURES = (0.01, 100.0)
+"""Colder overflows, hotter is noise: with either, softmax may give no probabilities at all."""
 
 
 class BatchingEngine:
@@ -64,18 +42,26 @@ class BatchingEngine:
         self.capacity = plan.capacity
         self.page = plan.page
         self._tokenizer = tokenizer
-        self._vocabulary = model.get_input_embeddings().num_embeddings
-        self._special = re.compile("|".join(map(re.escape, sorted(tokenizer.all_special_tokens + _added(tokenizer)))))
+        self.vocabulary = model.get_input_embeddings().num_embeddings
+        special = {token for token in (*tokenizer.all_special_tokens, *_added(tokenizer)) if token.strip()}
+        self._special = re.compile("|".join(map(re.escape, sorted(special))) or "(?!)")
         self._ends = _end_tokens(model, tokenizer)
-        self._manager = _manager(model, plan, ends=sorted(self._ends), pad=tokenizer.pad_token_id)
+        self._most_k = _logits(model, default=self.vocabulary)
+        self._manager = continuous.manager(
+            model, plan, ends=sorted(self._ends), pad=tokenizer.pad_token_id, most_k=self._most_k
+        )
         self._limits = limits
         self._measure = measure
         self._numbers = itertools.count()
         self._restarting = asyncio.Lock()
         self._restarts: list[float] = []
+        self._life = 0
         self._down: str | None = None
         self._open = 0
+        self._steps = 0
         self._progress = time.monotonic()
+        measure.kv_pages.set(plan.blocks)
+        measure.kv_pages_used.set_function(lambda: continuous.pages_used(self._manager))
 
     def encode(self, messages: Sequence[engine.Message]) -> list[int]:
         cleaned = [{"role": message["role"], "content": self._clean(message["content"])} for message in messages]
@@ -86,52 +72,69 @@ class BatchingEngine:
             raise engine.BadPrompt(f"the model's chat template refused the messages: {error}") from error
         return list(ids)
 
+    def encode_text(self, text: str) -> list[int]:
+        ids = self._tokenizer(self._clean(text))["input_ids"]
+        if not ids:
+            raise engine.BadPrompt("the prompt is empty")
+        return list(ids)
+
     def _clean(self, text: str) -> str:
-        """`text` without special tokens' strings, which would be encoded as those tokens."""
-        while (shorter := self._special.sub("", text)) != text:
-            text = shorter
+        """`text` without special tokens' strings, which would be encoded as those tokens. In linear time: a blank in
+        place of one that a removal formed keeps its neighbours from forming the next."""
+        text = self._special.sub("", text)
+        while self._special.search(text):
+            text = self._special.sub(" ", text)
         return text
 
     async def generate(self, prompt: Sequence[int], sampling: engine.Sampling) -> AsyncGenerator[engine.Delta, None]:
         self._check(prompt, sampling)
         await self._ensure_running()
-        results: asyncio.Queue[Any] = asyncio.Queue()
-        name = f"r{next(self._numbers)}"
-        self._submit(name, list(prompt), sampling, results)
+        name, life = f"r{next(self._numbers)}", self._life
+        results = self._submit(name, list(prompt), sampling)
         if not self._open:
             self._progress = time.monotonic()
         self._open += 1
+        text = decoding.TextStream(self._tokenizer)
         finished = False
         try:
-            decoder = DecodeStream([], skip_special_tokens=True)
-            seen = 0
             while not finished:
                 output = await self._next(results)
                 if output is None:
-                    await self._ensure_running()
+                    await self._still_in(life)
                     yield engine.Delta()
                     continue
-                self._progress = time.monotonic()
+                finished = output.is_finished()
                 if output.error is not None:
-                    finished = True
                     await self._ensure_running()
                     raise engine.EngineError(f"generation failed: {output.error}")
-                fresh = output.generated_tokens[seen:]
-                seen += len(fresh)
-                finished = output.is_finished()
-                yield self._delta(fresh, decoder, finished=finished)
+                for delta in self._deltas(output, text):
+                    yield delta
         finally:
             self._open -= 1
+            self._manager.output_router.forget(name)
             if not finished:
                 self._manager.cancel_request(name)
-            self._forget(name)
+
+    async def exclusive(self, work: Callable[[], T]) -> T:
+        if self._open:
+            raise engine.EngineError(f"{self._open} answers are still open")
+        await self._ensure_running()
+        running = asyncio.ensure_future(asyncio.to_thread(continuous.while_paused, self._manager, work))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait({running})
+            raise
 
     def problem(self) -> str | None:
         if self._down:
             return self._down
-        silent = time.monotonic() - self._progress
-        if self._open and silent > self._limits.wedged_after:
-            return f"EngineWedged: {self._open} answers open and no token for {silent:.0f} s"
+        now, done = time.monotonic(), continuous.steps(self._manager)
+        if not self._open or done != self._steps:
+            self._steps, self._progress = done, now
+        silent = now - self._progress
+        if silent > self._limits.wedged_after:
+            return f"EngineWedged: {self._open} answers open and no step for {silent:.0f} s"
         return None
 
     def start(self) -> None:
@@ -144,13 +147,21 @@ class BatchingEngine:
     def _check(self, prompt: Sequence[int], sampling: engine.Sampling) -> None:
         if not prompt:
             raise engine.BadPrompt("the prompt is empty")
-        if not 0 <= min(prompt) <= max(prompt) < self._vocabulary:
-            raise engine.BadPrompt(f"the prompt has token ids outside 0 to {self._vocabulary - 1}")
+        if not 0 <= min(prompt) <= max(prompt) < self.vocabulary:
+            raise engine.BadPrompt(f"the prompt has token ids outside 0 to {self.vocabulary - 1}")
         if sampling.max_new_tokens < 1 or len(prompt) + sampling.max_new_tokens > self.served.context:
             raise engine.BadPrompt(f"prompt and answer don't fit into {self.served.context} tokens")
+        coldest, hottest = _TEMPERATURES
+        if sampling.temperature != 0 and not coldest <= sampling.temperature <= hottest:
+            raise engine.BadPrompt(f"the temperature must be 0 or from {coldest:g} to {hottest:g}")
+        if not 0 < sampling.top_p <= 1:
+            raise engine.BadPrompt("top_p must be more than 0 and at most 1")
+        if sampling.top_k is not None and sampling.top_k < 1:
+            raise engine.BadPrompt("top_k must be at least 1")
 
-    def _submit(self, name: str, prompt: list[int], sampling: engine.Sampling, results: asyncio.Queue[Any]) -> None:
-        self._manager.register_result_handler(name, results.put_nowait)
+    def _submit(self, name: str, prompt: list[int], sampling: engine.Sampling) -> asyncio.Queue[Any]:
+        results: asyncio.Queue[Any] = asyncio.Queue()
+        self._manager.output_router.take(name, results.put_nowait)
         greedy = sampling.temperature == 0
         accepted = self._manager.add_request(
             prompt,
@@ -159,33 +170,41 @@ class BatchingEngine:
             streaming=True,
             greedy=int(greedy),
             temperature=1.0 if greedy else float(sampling.temperature),
-            top_p=float(sampling.top_p),
+            top_p=1.0 if greedy else float(sampling.top_p),
+            top_k=self._most_k if greedy else min(sampling.top_k or self._most_k, self._most_k),
         )
         if accepted is None:
-            self._forget(name)
+            self._manager.output_router.forget(name)
             raise engine.EngineError("the engine is restarting")
+        return results
 
     async def _next(self, results: asyncio.Queue[Any]) -> Any:
         """The newest output, which holds all tokens so far; None when none came for a while."""
         try:
-            async with asyncio.timeout(_POLL):
+            async with asyncio.timeout(_SIGN_OF_LIFE):
                 output = await results.get()
         except TimeoutError:
             return None
-        while not output.is_finished() and not results.empty():
+        while not results.empty():
             output = results.get_nowait()
         return output
 
-    def _delta(self, fresh: list[int], decoder: DecodeStream, *, finished: bool) -> engine.Delta:
-        backend = self._tokenizer.backend_tokenizer
-        text = "".join(piece for token in fresh if (piece := decoder.step(backend, token)) is not None)
-        ended = "stop" if fresh and fresh[-1] in self._ends else "length"
-        return engine.Delta(text, len(fresh), ended if finished else None)
+    def _deltas(self, output: Any, text: decoding.TextStream) -> Iterator[engine.Delta]:
+        """A piece per token, so that whoever cuts the text knows how many tokens it took."""
+        tokens = output.generated_tokens
+        for at in range(text.count, len(tokens) - 1):
+            yield engine.Delta(text.feed(tokens[at]), 1, more=True)
+        last = "".join(text.feed(token) for token in tokens[text.count :])
+        if not output.is_finished():
+            yield engine.Delta(last, 1)
+            return
+        yield engine.Delta(last + text.flush(), 1, "stop" if tokens[-1] in self._ends else "length")
 
-    def _forget(self, name: str) -> None:
-        # Private: a cancelled request's handler is never removed by the manager itself.
-        with self._manager.output_router._lock:
-            self._manager.output_router.result_handlers.pop(name, None)
+    async def _still_in(self, life: int) -> None:
+        """Raises EngineError if the worker was started anew since: it doesn't know older requests."""
+        await self._ensure_running()
+        if life != self._life:
+            raise engine.EngineError("generation failed: the engine was restarted")
 
     async def _ensure_running(self) -> None:
         """Restart the worker if it died. Raises EngineDown past the budget, and after `stop`."""
@@ -198,6 +217,7 @@ class BatchingEngine:
             # A dying worker first fails what is open, then records why: only a dead one tells the cause.
             await asyncio.to_thread(self._manager.join, time.perf_counter(), 30.0)
             self._spend_restart(f"{type(worker.fatal_error).__name__}: {worker.fatal_error}")
+            self._life += 1
             self._manager.start()
 
     def _spend_restart(self, cause: str) -> None:
@@ -223,31 +243,7 @@ def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset([*listed, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])])
 
 
-def _manager(model: Any, plan: engine.CachePlan, *, ends: list[int], pad: int | None) -> Any:
-    """A manager whose requests may each bring greedy, temperature and top_p.
-
-    It has per-request values only for processors that its own config calls for: hence a temperature and a top_p
-    that are not neutral, though every request brings its own.
-    """
-    manager = model.init_continuous_batching(
-        generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
-            do_sample=True, temperature=0.7, top_p=0.9, top_k=0, eos_token_id=ends, pad_token_id=pad
-        ),
-        continuous_batching_config=ContinuousBatchingConfig(
-            page_size=plan.page,
-            num_blocks=plan.blocks,
-            max_batch_tokens=plan.batch,
-            per_request_processors=True,
-            auto_switch_to_flash=False,
-        ),
-    )
-    processors = manager.logit_processor
-    # Private: the list has no way to add a processor. It must happen before the worker starts.
-    processors.logits_processor.insert(0, GreedyProcessor())
-    processors.tensors_required += 1
-    processors._retrieve_processors_kwargs()
-    processors.do_processing = True
-    missing = {"greedy", "temperature", "top_p"} - processors.supported_keys.keys()
-    if missing:
-        raise RuntimeError(f"this version of transformers has no per-request {', '.join(sorted(missing))}")
-    return manager
+def _logits(model: Any, *, default: int) -> int:
+    """How many tokens the model scores, which may be more or fewer than it embeds."""
+    head = model.get_output_embeddings()
+    return int(getattr(head, "out_features", default))

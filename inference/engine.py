@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from inference import status
 
+T = TypeVar("T")
 Message = Mapping[str, str]
 """`role` (system, user or assistant) and `content`."""
 
@@ -21,28 +22,31 @@ class EngineDown(EngineError):
 
 
 class BadPrompt(Exception):
-    """The messages or token ids can't be generated from. The message is for the client."""
+    """The messages, token ids or sampling can't be generated from. The message is for the client."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """`temperature` 0 means greedy: the same prompt gives the same answer."""
+    """`temperature` 0 means greedy: the same prompt gives the same answer. `top_k` None: no limit."""
 
     max_new_tokens: int
     temperature: float
     top_p: float
+    top_k: int | None = None
 
 
 @dataclass(frozen=True)
 class Delta:
     """A piece of an answer: new text, how many new tokens, and on the last piece `stop` or `length`.
 
-    With no text, no tokens and no finish it is a sign of life: sent about every second while nothing comes.
+    `more` promises that the next piece follows at once: both may be shown together. With no text, no tokens and no
+    finish it is a sign of life: sent about every second while nothing comes.
     """
 
     text: str = ""
     tokens: int = 0
     finish: str | None = None
+    more: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class Engine(Protocol):
     """Called on one event loop. Closing a `generate` stream early cancels the generation."""
 
     served: status.Served
+    """Replaced when another adapter is put in: ask for it anew each time."""
+    vocabulary: int
+    """Token ids are smaller than this."""
     capacity: int
     """Tokens (prompts plus answers) that all running requests may hold together."""
     page: int
@@ -72,8 +79,17 @@ class Engine(Protocol):
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """The prompt's token ids, special tokens in the messages' own text removed. Raises BadPrompt."""
 
+    def encode_text(self, text: str) -> list[int]:
+        """Plain text's token ids, as the tokenizer begins a text, special tokens' strings removed. Raises BadPrompt."""
+
     def generate(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[Delta, None]:
         """Raises BadPrompt before the engine sees what would break it, EngineError, EngineDown."""
+
+    async def exclusive(self, work: Callable[[], T]) -> T:
+        """The result of `work`, run in a thread while nothing is generated and what the cache knows is forgotten.
+
+        Nothing may be in flight. Raises EngineError, EngineDown and what `work` raises; ends only when `work` has.
+        """
 
     def problem(self) -> str | None:
         """Why only a restart of the process helps, or None."""

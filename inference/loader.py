@@ -1,25 +1,36 @@
-"""From folders to an engine: checks, imports torch, loads, validates and merges the adapter, sizes the cache.
+"""From folders to an engine: checks files, reads them ahead, judges the adapter, loads, puts it on, sizes the cache.
 
 Runs in a thread of its own and reports through `status`. Raises what `reason_of` turns into one readable line.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import math
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from inference import engine, logs, metrics, model_files, settings, status
+from inference import engine, logs, metrics, model_files, prefetch, settings, status
 
 if TYPE_CHECKING:
     import torch
+
+    from inference import adapters, lora
 
 _LOG = logging.getLogger("inference.load")
 EXPECTED = (model_files.ModelError, model_files.AdapterError, MemoryError)
 """Failures whose message says it all: no traceback is logged for them."""
 _GPU_SHARE = 0.85
 _CPU_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An engine that is not started yet. `live` is there when its adapter can be exchanged."""
+
+    serving: engine.Engine
+    live: adapters.Live | None
 
 
 def check_files(limits: settings.Settings) -> model_files.Adapter | None:
@@ -30,27 +41,40 @@ def check_files(limits: settings.Settings) -> model_files.Adapter | None:
 
 def load(
     limits: settings.Settings, *, adapter: model_files.Adapter | None, state: status.Status, measure: metrics.Metrics
-) -> engine.Engine:
-    """An engine that is not started yet. Blocks for as long as loading takes."""
+) -> Loaded:
+    """Blocks for as long as loading takes. The adapter is judged first: a bad one costs no reading of gigabytes.
+
+    Raises ModelError, AdapterError, SettingsError and what the libraries raise.
+    """
+    ahead = prefetch.Prefetch(model_files.weights(limits.base_model_dir))
     from inference import batching
 
     logs.adopt_foreign()
-    state.enter(status.LOADING)
     device = _device(limits.device)
     dtype = _dtype(limits.dtype, device)
-    model, tokenizer = _base(limits, device=device, dtype=dtype)
-    if adapter is not None and limits.adapter_dir is not None:
-        model = _adapted(model, limits, adapter=adapter, folder=limits.adapter_dir, state=state)
+    quantization = _quantization(limits, device=device, dtype=dtype)
+    prepared = _prepared(adapter, limits, state=state) if adapter else None
+    state.enter(status.LOADING)
+    ahead.wait()
+    model, tokenizer = _base(limits, device=device, dtype=dtype, quantization=quantization)
+    live = None
+    if prepared is not None:
+        state.enter(status.MERGING)
+        # Into packed weights nothing can be merged; a base may come quantised, too.
+        attached = limits.adapter_mode == "attached" or getattr(model, "is_quantized", False)
+        live = _live(model, tokenizer, limits, attached=attached)
+        live.put(prepared)
     plan = _cache_plan(model.config, limits, device=device, dtype=dtype)
     served = status.Served(
         model=limits.base_model_dir.name,
-        adapter=adapter.name if adapter else None,
+        adapter=prepared.name if prepared else None,
         model_digest=model_files.digest(limits.base_model_dir),
-        adapter_digest=model_files.digest(limits.adapter_dir) if limits.adapter_dir else None,
+        adapter_digest=prepared.digest if prepared else None,
         context=plan.context,
     )
     logs.event(_LOG, "loaded", device=device, dtype=str(dtype).removeprefix("torch."), cache=plan.__dict__)
-    return batching.BatchingEngine(model, tokenizer, served=served, plan=plan, limits=limits, measure=measure)
+    serving = batching.BatchingEngine(model, tokenizer, served=served, plan=plan, limits=limits, measure=measure)
+    return Loaded(serving, live if limits.admin_key else None)
 
 
 def reason_of(error: BaseException) -> str:
@@ -83,7 +107,22 @@ def _dtype(wanted: str, device: str) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def _base(limits: settings.Settings, *, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def _quantization(limits: settings.Settings, *, device: str, dtype: torch.dtype) -> Any:
+    """The config for 4-bit weights, or None. Raises SettingsError where they can't be had."""
+    if limits.quantization != "4bit":
+        return None
+    if device != "cuda":
+        raise settings.SettingsError("QUANTIZATION=4bit needs a GPU, and there is none")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise settings.SettingsError("QUANTIZATION=4bit needs the package bitsandbytes, which is not installed")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _base(limits: settings.Settings, *, device: str, dtype: torch.dtype, quantization: Any) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -98,68 +137,32 @@ def _base(limits: settings.Settings, *, device: str, dtype: torch.dtype) -> tupl
         attn_implementation=limits.attention,
         local_files_only=True,
         use_safetensors=True,
+        # On a CPU mapped weights would stay mapped: a hiccup of the share would then stop answers for its length.
+        disable_mmap=device == "cpu",
+        quantization_config=quantization,
         **({"device_map": device} if device != "cpu" else {}),
     )
     return model, tokenizer
 
 
-def _adapted(
-    model: Any, limits: settings.Settings, *, adapter: model_files.Adapter, folder: Path, state: status.Status
-) -> Any:
-    """The model with the adapter in its weights, or attached. Raises AdapterError."""
-    import peft
-
+def _prepared(adapter: model_files.Adapter, limits: settings.Settings, *, state: status.Status) -> lora.Prepared:
     state.enter(status.VALIDATING)
-    if adapter.base and Path(adapter.base).name != limits.base_model_dir.name:
-        # Only a hint: fine-tuning records whatever path it had. Tensor names and shapes decide.
-        logs.event(
-            _LOG,
-            "adapter_base_differs",
-            level=logging.WARNING,
-            trained_for=adapter.base,
-            served_on=limits.base_model_dir.name,
-        )
-    merged = limits.adapter_mode == "merged"
-    try:
-        wrapped = peft.PeftModel.from_pretrained(
-            model, str(folder), is_trainable=False, autocast_adapter_dtype=merged, local_files_only=True
-        )
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise model_files.AdapterError(f"{folder} does not fit the base model: {_brief(error)}") from error
-    _check_tensors(wrapped, adapter, folder=folder)
-    if not merged:
-        return wrapped.get_base_model()
-    state.enter(status.MERGING)
-    try:
-        return wrapped.merge_and_unload(safe_merge=True)
-    except ValueError as error:
-        raise model_files.AdapterError(f"{folder} can't be merged: {_brief(error)}") from error
+    from inference import lora
+
+    prepared = lora.prepare(adapter.folder, limits.base_model_dir)
+    for note in prepared.notes:
+        logs.event(_LOG, "adapter_note", level=logging.WARNING, note=note)
+    return prepared
 
 
-def _check_tensors(wrapped: Any, adapter: model_files.Adapter, *, folder: Path) -> None:
-    """peft ignores names it doesn't know, and then the base model answers as if nothing were wrong."""
-    import peft
-    import torch
+def _live(model: Any, tokenizer: Any, limits: settings.Settings, *, attached: bool) -> adapters.Live:
+    from inference import adapters
 
-    wanted = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    # An adapter may bring whole layers of the base, such as resized embeddings.
-    known = wanted.keys() | wrapped.state_dict().keys()
-    for problem, names in (
-        ("lacks", wanted.keys() - adapter.tensors),
-        ("has unknown", adapter.tensors - known),
-    ):
-        if names:
-            raise model_files.AdapterError(
-                f"{folder} does not fit the base model: it {problem} {len(names)} tensors, e.g. {min(names)}"
-            )
-    for name, tensor in wanted.items():
-        if not torch.isfinite(tensor).all():
-            raise model_files.AdapterError(f"{folder}: {name} has values that are not finite")
-
-
-def _brief(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300]
+    prompt = [{"role": "user", "content": limits.canary_prompt}]
+    canary = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+    return adapters.Live(
+        model, base=limits.base_model_dir, attached=attached, keep=limits.admin_key is not None, canary=canary
+    )
 
 
 def _cache_plan(config: Any, limits: settings.Settings, *, device: str, dtype: torch.dtype) -> engine.CachePlan:
@@ -190,6 +193,4 @@ def _memory(device: str) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info()[0] * _GPU_SHARE)
-    import psutil  # type: ignore[import-untyped]
-
-    return int(psutil.virtual_memory().available * _CPU_SHARE)
+    return int(prefetch.memory() * _CPU_SHARE)

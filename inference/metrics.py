@@ -29,9 +29,24 @@ class Metrics:
             buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240),
             registry=registry,
         )
+        self.answer_speed = Histogram(
+            "inference_answer_tokens_per_second",
+            "Per answer, from its first token to its last",
+            buckets=(1, 2, 5, 10, 20, 30, 50, 75, 100, 200, 500, 1000),
+            registry=registry,
+        )
         self.prompt_tokens = Counter("inference_prompt_tokens", "Prompt tokens read", registry=registry)
         self.generated_tokens = Counter("inference_generated_tokens", "Tokens generated", registry=registry)
+        self.kv_pages = Gauge("inference_kv_pages", "Pages of the key/value cache", registry=registry)
+        self.kv_pages_used = Gauge(
+            "inference_kv_pages_used",
+            "Pages held by running answers, shared ones once; pages kept only for their prefix count as free",
+            registry=registry,
+        )
         self.restarts = Counter("inference_engine_restarts", "Restarts of the engine", registry=registry)
+        self.adapter_reloads = Counter(
+            "inference_adapter_reloads", "Adapter reloads, by how they ended", ["result"], registry=registry
+        )
         self.load_seconds = Gauge("inference_load_seconds", "Time spent in a load stage", ["stage"], registry=registry)
 
     def text(self, *, ready: bool, stage_seconds: dict[str, float]) -> bytes:

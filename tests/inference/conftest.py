@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import uvicorn
@@ -20,12 +20,15 @@ import uvicorn
 from inference import admission, answers, engine, metrics, settings, status, web
 from infra import finetuning
 
+T = TypeVar("T")
+
 
 class ScriptedEngine:
     """Says its words one by one, a token each. `hold` makes every answer wait after its first word."""
 
     def __init__(self, text: str = "one two three", *, context: int = 100, capacity: int = 1000) -> None:
         self.served = status.Served("tiny", "pirate", "sha256:aa", "sha256:bb", context)
+        self.vocabulary = 1000
         self.capacity = capacity
         self.page = 1
         self.text = text
@@ -41,6 +44,13 @@ class ScriptedEngine:
     def encode(self, messages: Sequence[Any]) -> list[int]:
         self.prompts.append([dict(message) for message in messages])
         return [1] * sum(len(message["content"].split()) for message in messages)
+
+    def encode_text(self, text: str) -> list[int]:
+        self.prompts.append([{"role": "text", "content": text}])
+        return [1] * len(text.split())
+
+    async def exclusive(self, work: Callable[[], T]) -> T:
+        return work()
 
     async def generate(self, prompt: Sequence[int], sampling: engine.Sampling) -> AsyncGenerator[engine.Delta, None]:
         self.calls.append(sampling)
@@ -87,12 +97,14 @@ class App:
 
 
 def limits(**env: str) -> settings.Settings:
-    return settings.read({"BASE_MODEL_DIR": "/models/tiny", "UI_ENABLED": "0", **env})
+    return settings.read({"BASE_MODEL_DIR": "/models/tiny", "BASE_ONLY": "1", "UI_ENABLED": "0", **env})
 
 
 @contextlib.asynccontextmanager
-async def running(scripted: ScriptedEngine, **env: str) -> AsyncIterator[App]:
-    measure = metrics.Metrics()
+async def running(
+    scripted: ScriptedEngine, *, measure: metrics.Metrics | None = None, **env: str
+) -> AsyncIterator[App]:
+    measure = measure or metrics.Metrics()
     config = limits(**env)
     gate = admission.Admission(
         places=config.max_inflight,
@@ -113,7 +125,9 @@ async def listening(app: Any) -> AsyncIterator[tuple[str, uvicorn.Server]]:
     """`app` on a loopback port of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", proxy_headers=False, timeout_graceful_shutdown=1
+        )
     )
     task = asyncio.create_task(server._serve([listener]))
     try:
@@ -168,7 +182,11 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     children: list[subprocess.Popen[str]] = []
 
     def launch(port: int, **env: str) -> subprocess.Popen[str]:
-        plain = {name: value for name, value in os.environ.items() if name not in ("BASE_MODEL_DIR", "ADAPTER_DIR")}
+        plain = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("BASE_MODEL_DIR", "ADAPTER_DIR", "BASE_ONLY")
+        }
         child = subprocess.Popen(
             [sys.executable, "-m", "inference"],
             cwd=Path(__file__).parents[2],
@@ -184,6 +202,32 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for child in children:
         child.kill()
         child.communicate()
+
+
+@pytest.fixture(scope="session")
+def engine_of(trained: Path) -> Callable[..., Any]:
+    """`engine_of(page=4, NAME="value")` is the real engine over the trained base, not started."""
+
+    def build(
+        *, measure: metrics.Metrics | None = None, dtype: str = "float32", page: int = 32, blocks: int = 257, **env: str
+    ) -> Any:
+        import torch
+        import transformers
+
+        from inference import batching
+
+        folder = str(trained / finetuning.BASE)
+        plan = engine.CachePlan(page=page, blocks=blocks, batch=512, context=min(512, (blocks - 1) * page))
+        return batching.BatchingEngine(
+            transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)),
+            transformers.AutoTokenizer.from_pretrained(folder),
+            served=status.Served("tiny", None, "sha256:aa", None, plan.context),
+            plan=plan,
+            limits=limits(**env),
+            measure=measure or metrics.Metrics(),
+        )
+
+    return build
 
 
 @pytest.fixture

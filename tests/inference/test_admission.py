@@ -89,3 +89,19 @@ async def test_closing_refuses_those_who_wait_and_those_who_come() -> None:
     assert doors.in_flight == 1
     held.release()
     await doors.idle()
+
+
+async def test_a_held_gate_lets_nobody_in_until_it_is_resumed() -> None:
+    """Who is in may end; who comes waits in the queue, its usual time and no longer, and is let in after."""
+    doors = gate(places=2, queue=2, timeout=0.01)
+    held = await doors.place(1)
+    doors.hold()
+    with pytest.raises(admission.Overloaded):
+        await doors.place(1)
+    late = asyncio.create_task(doors.place(1))
+    await asyncio.sleep(0)
+    held.release()
+    await doors.idle()
+    assert (doors.in_flight, late.done()) == (0, False)
+    doors.resume()
+    (await late).release()
