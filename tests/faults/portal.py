@@ -197,7 +197,7 @@ class _Editing:
         self.written = _holds(json.loads(_content(request)), self._edit.whole)
         live, secrets = await self._live(here)
         async with asking(here.local) as ask:
-            answer = await ask("PATCH", self._path, self._edit.change(live, secrets))
+            answer = await ask("PATCH", self._path, _without_suffix(self._edit.change(live, secrets)))
             assert answer.status < 300, answer
         here.time.advance(ENDS)
         self.fate = "made"
@@ -217,6 +217,14 @@ class _Editing:
             if "/containerapps/" not in self._path.lower():
                 return live, ()
             return live, (await ask("POST", f"{self._path}/listSecrets")).body["value"]
+
+
+def _without_suffix(body: Json) -> Json:
+    """A template that changes needs another suffix than the one it had, or none: a re-used one is refused."""
+    properties = body.get("properties") or {}
+    if "template" not in properties:
+        return body
+    return {**body, "properties": {**properties, "template": {**properties["template"], "revisionSuffix": None}}}
 
 
 def _content(request: Any) -> bytes:
