@@ -2,8 +2,8 @@
 
 Each load is served by all ways in turn, and that three times over; printed are the medians, the goals, and where the
 time goes. All have the whole machine: torch computes with as many threads as it takes by itself, one a core (or
-OMP_NUM_THREADS), and threads of ours run side by side. Every answer is greedy, and the ways must give the same ones. It exits with 1 where they don't or where a
-goal is missed.
+OMP_NUM_THREADS), and threads of ours run side by side. Every answer is greedy, and the ways must give the same ones.
+It exits with 1 where they don't or where a goal is missed.
 """
 
 from __future__ import annotations
