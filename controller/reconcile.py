@@ -160,18 +160,20 @@ class Reconciler:
         it, what its share says."""
         found = objects.failure(view, now=self.now())
         rejection = view.trial.course.rejection if view.trial else None
-        status, at = self.statuses.get(key), self._place(source, key, view)
-        if found or rejection is None or at is None:
+        if found or rejection is None:
             return found
-        if status and status.failure and status.failure.run == rejection.run:
+        status, at = self.statuses.get(key), self._place(source, key, view)
+        if at is None or (status and status.failure and status.failure.run == rejection.run):
             return None
         kept = await self.journal.recall(at, rejection.run)
         return replace(kept, rejected=True) if kept else None
 
     async def _enter(self, source: manifest.Source, key: Key, view: objects.View) -> None:
         """Put the failure that is told on record, where the object may be written. Last: nobody waits for it."""
-        status, wanted, at = self.statuses.get(key), source.find(*key).object, self._place(source, key, view)
-        if status is None or status.failure is None or at is None or not isinstance(wanted, desired.InferenceApp):
+        status, wanted = self.statuses.get(key), source.find(*key).object
+        if status is None or status.failure is None or not isinstance(wanted, desired.InferenceApp):
+            return
+        if (at := self._place(source, key, view)) is None:
             return
         app, guarded = view.live[Kind.APP], self.scope.guard(source.environment(wanted.spec.environment_ref))
         theirs = app is not None and tags.other_owner(self.scope.owner(wanted), app.tags)
