@@ -136,6 +136,19 @@ class Answers:
         return Answer(self, prompt, place, asked=asked, request_id=request_id)
 
 
+def over(serving: engine.Engine, *, limits: settings.Settings, measure: metrics.Metrics) -> Answers:
+    """Answers of `serving`, admitted as `limits` say."""
+    gate = admission.Admission(
+        places=limits.max_inflight,
+        queue=limits.max_queue,
+        timeout=limits.queue_timeout,
+        capacity=serving.capacity,
+        page=serving.page,
+        measure=measure,
+    )
+    return Answers(serving, gate=gate, measure=measure, limits=limits)
+
+
 def _sampling(tokens: int, temperature: float, top_p: float, top_k: int | None) -> engine.Sampling:
     if temperature < _COLDEST or top_p == 0:
         return engine.Sampling(tokens, 0.0, 1.0)

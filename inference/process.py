@@ -82,18 +82,10 @@ class Process:
     async def _hand_over(
         self, loaded: loader.Loaded, web: Any, *, limits: settings.Settings, measure: metrics.Metrics
     ) -> None:
-        from inference import admission, answers, reload
+        from inference import answers, reload
 
         serving = loaded.serving
-        gate = admission.Admission(
-            places=limits.max_inflight,
-            queue=limits.max_queue,
-            timeout=limits.queue_timeout,
-            capacity=serving.capacity,
-            page=serving.page,
-            measure=measure,
-        )
-        self._answers = opened = answers.Answers(serving, gate=gate, measure=measure, limits=limits)
+        self._answers = opened = answers.over(serving, limits=limits, measure=measure)
         swap = reload.Reload(opened, serving, loaded.live, self.state, measure) if loaded.live else None
         app = web.application(opened, state=self.state, limits=limits, reload=swap)
         await self._stack.enter_async_context(web.lifespan(app))

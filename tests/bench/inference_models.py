@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from infra import finetuning
+from tests import trained as cached
 
 ROOT = Path(__file__).parents[2]
 VOCABULARY = 32064
@@ -21,15 +18,7 @@ VOCABULARY = 32064
 
 def trained() -> Path:
     """The base model's folder; it is trained once into the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "acaops"
-    folder = cache / finetuning.cache_key()
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / finetuning.ADAPTER).is_dir():
-            print("training the tiny model, once: about a minute", flush=True)
-            subprocess.run([sys.executable, "-m", "infra.finetuning", "--out", str(folder)], cwd=ROOT, check=True)
-    return folder / finetuning.BASE
+    return cached.folder() / finetuning.BASE
 
 
 @contextlib.contextmanager

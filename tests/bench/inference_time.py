@@ -18,7 +18,7 @@ from types import FrameType
 
 import uvicorn
 
-from inference import admission, answers, web
+from inference import answers, web
 from tests.bench import inference_http, inference_load, inference_ways
 
 EVERY = 0.002
@@ -145,15 +145,7 @@ def _lines(spent: collections.Counter[str], *, cpu: float, seconds: float, token
 @contextlib.asynccontextmanager
 async def _listening(way: inference_ways.Engine) -> AsyncIterator[str]:
     """The app over `way`'s engine, on a loopback port."""
-    gate = admission.Admission(
-        places=way.limits.max_inflight,
-        queue=way.limits.max_queue,
-        timeout=way.limits.queue_timeout,
-        capacity=way.serving.capacity,
-        page=way.serving.page,
-        measure=way.measure,
-    )
-    opened = answers.Answers(way.serving, gate=gate, measure=way.measure, limits=way.limits)
+    opened = answers.over(way.serving, limits=way.limits, measure=way.measure)
     app = web.application(opened, state=way.state, limits=way.limits)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))

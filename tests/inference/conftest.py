@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 import uvicorn
 
-from inference import admission, answers, engine, metrics, settings, status, web
+from inference import answers, engine, metrics, settings, status, web
 from infra import finetuning
 
 T = TypeVar("T")
@@ -106,15 +106,7 @@ async def running(
 ) -> AsyncIterator[App]:
     measure = measure or metrics.Metrics()
     config = limits(**env)
-    gate = admission.Admission(
-        places=config.max_inflight,
-        queue=config.max_queue,
-        timeout=config.queue_timeout,
-        capacity=scripted.capacity,
-        page=scripted.page,
-        measure=measure,
-    )
-    opened = answers.Answers(scripted, gate=gate, measure=measure, limits=config)
+    opened = answers.over(scripted, limits=config, measure=measure)
     app = web.application(opened, state=status.Status(release="r1"), limits=config)
     async with web.lifespan(app), listening(app) as (url, server):
         yield App(url, scripted, opened, measure, server)
