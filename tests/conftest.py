@@ -11,8 +11,6 @@ import pytest
 from controller.status import store, summarize
 from tests import trained as cached
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture(autouse=True)
 def _kstatus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

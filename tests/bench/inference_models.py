@@ -11,7 +11,6 @@ from typing import Any
 from infra import finetuning
 from tests import trained as cached
 
-ROOT = Path(__file__).parents[2]
 VOCABULARY = 32064
 """Phi-3's: more than the tokenizer knows, as with the real one."""
 
